@@ -1,0 +1,86 @@
+"""The training objective: EDM's weighted denoising loss over a few frames predicted one after the other.
+
+Each predicted frame (quantised, as the player will see it) replaces the true one in the history of the next, so
+the network meets its own mistakes (DIAMOND, sec. 3.2 and app. A). Knows nothing of optimisers, data or devices.
+Draws come from the caller, in a fixed order, so a test can pass recorded ones.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from train.model.denoiser import Denoiser
+
+Draw = Callable[[tuple[int, ...]], Tensor]
+"""`draw(shape)` returns float32 standard normals on the network's device."""
+
+
+@dataclass(frozen=True)
+class SigmaDistribution:
+    """Log-normal noise levels of training (Karras 2022, table 1: P_mean, P_std), clipped."""
+
+    loc: float = -1.2
+    scale: float = 1.2
+    sigma_min: float = 2e-3
+    sigma_max: float = 20.0
+
+    def sample(self, batch: int, draw: Draw) -> Tensor:
+        return (draw((batch,)) * self.scale + self.loc).exp().clip(self.sigma_min, self.sigma_max)
+
+
+def add_noise(x: Tensor, sigma: Tensor, sigma_offset: float, draw: Draw) -> Tensor:
+    """x (B, C, H, W) plus normals of deviation sigma (B,), plus one offset a channel of deviation sigma_offset."""
+    B, C, _, _ = x.shape
+    offset = sigma_offset * draw((B, C, 1, 1))
+    return x + offset + draw(tuple(x.shape)) * sigma[:, None, None, None]
+
+
+def denoising_loss(
+    denoiser: Denoiser,
+    frames: Tensor,
+    actions: Tensor | None,
+    valid: Tensor,
+    draw: Draw,
+    sigmas: SigmaDistribution,
+    enlarged: Tensor | None = None,
+) -> Tensor:
+    """Mean loss over the predicted frames of a batch of segments.
+
+    frames: float32 (B, T, C, H, W) in [-1, 1], at the network's own resolution; the first
+        `num_steps_conditioning` are history, each later one is predicted in turn. actions: (B, T, A) multi-hot, None
+        for the upsampler. valid: bool (B, T), False where a segment was padded. enlarged: for the upsampler, the
+        bicubic enlargement of the low-res frames, same shape as frames.
+    """
+    cfg = denoiser.cfg
+    history_length = cfg.inner_model.num_steps_conditioning
+    B, T, C, H, W = frames.shape
+    if T <= history_length:
+        raise ValueError(f"a segment of {T} frames has nothing to predict after {history_length} of history")
+    seen = list(frames.unbind(dim=1))
+    total = frames.new_zeros(())
+    for t in range(history_length, T):
+        history = torch.cat(seen[t - history_length : t], dim=1)  # (B, frames*C, H, W)
+        sigma_cond = None
+        if cfg.noise_previous_obs:
+            sigma_cond = sigmas.sample(B, draw)
+            history = add_noise(history, sigma_cond, cfg.sigma_offset_noise, draw)
+        if enlarged is not None:
+            history = torch.cat((history, enlarged[:, t]), dim=1)
+
+        sigma = sigmas.sample(B, draw)
+        target_frame = frames[:, t]
+        noisy = add_noise(target_frame, sigma, cfg.sigma_offset_noise, draw)
+        pre = denoiser.preconditioning(sigma, sigma_cond)
+        frame_actions = None if actions is None else actions[:, t - history_length : t]
+        raw = denoiser.raw_output(noisy, history, frame_actions, pre).float()
+
+        # Eq. 8 of Karras 2022: the effective target of F_theta, so that the loss is weighted by 1 / c_out^2.
+        target = (target_frame - pre.c_skip * noisy) / pre.c_out
+        mask = valid[:, t]
+        if mask.any():
+            total = total + F.mse_loss(raw[mask], target[mask])
+        seen[t] = denoiser.quantised_prediction(noisy, raw, pre)
+    return total / (T - history_length)
