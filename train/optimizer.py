@@ -8,11 +8,11 @@ from torch import nn
 
 @dataclass(frozen=True)
 class OptimizerConfig:
+    """AdamW's settings, at their published values."""
+
     lr: float = 1e-4
     weight_decay: float = 1e-2
     eps: float = 1e-8
-    warmup_steps: int = 100
-    max_grad_norm: float = 10.0
 
 
 def decayed_parameters(model: nn.Module) -> set[str]:
@@ -25,6 +25,7 @@ def decayed_parameters(model: nn.Module) -> set[str]:
 
 
 def make_optimizer(model: nn.Module, cfg: OptimizerConfig) -> torch.optim.AdamW:
+    """AdamW over the model's parameters in two groups, with and without weight decay."""
     decayed = decayed_parameters(model)
     named = sorted(model.named_parameters())
     groups = [
@@ -32,8 +33,3 @@ def make_optimizer(model: nn.Module, cfg: OptimizerConfig) -> torch.optim.AdamW:
         {"params": [p for name, p in named if name not in decayed], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=cfg.lr, eps=cfg.eps)
-
-
-def warmup(step: int, cfg: OptimizerConfig) -> float:
-    """Learning-rate factor at optimiser step `step` (0-based): linear from 0 over warmup_steps, then 1."""
-    return 1.0 if step >= cfg.warmup_steps else step / cfg.warmup_steps

@@ -22,10 +22,12 @@ def num_groups(channels: int) -> int:
 
 
 def conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
+    """A 3x3 convolution that keeps the size (or halves it with stride 2)."""
     return nn.Conv2d(in_channels, out_channels, kernel_size=3, stride=stride, padding=1)
 
 
 def conv1x1(in_channels: int, out_channels: int) -> nn.Conv2d:
+    """A linear map of every pixel's channels."""
     return nn.Conv2d(in_channels, out_channels, kernel_size=1)
 
 
@@ -65,7 +67,9 @@ class SelfAttention2d(nn.Module):
         super().__init__()
         self.num_heads = max(1, channels // HEAD_DIM)
         if channels % self.num_heads:
-            raise ValueError(f"attention over {channels} channels: they must divide into {self.num_heads} heads")
+            raise ValueError(
+                f"attention over {channels} channels: they must divide into {self.num_heads} heads"
+            )
         self.norm = GroupNorm(channels)
         self.qkv_proj = conv1x1(channels, 3 * channels)
         self.out_proj = conv1x1(channels, channels)
@@ -83,6 +87,8 @@ class SelfAttention2d(nn.Module):
 
 class FourierFeatures(nn.Module):
     """Random Fourier features of a scalar: (B,) -> (B, features). Frequencies are fixed at creation and saved."""
+
+    weight: Tensor
 
     def __init__(self, features: int) -> None:
         super().__init__()

@@ -58,7 +58,9 @@ class InnerModelConfig:
         for level, c in enumerate(self.channels):
             heads = max(1, c // HEAD_DIM)
             if (self.attn_depths[level] or level == len(self.channels) - 1) and c % heads:
-                raise DiamondError(f"model sizes: attention over {c} channels can't be split into {heads} heads")
+                raise DiamondError(
+                    f"model sizes: attention over {c} channels can't be split into {heads} heads"
+                )
 
     def _norm_widths(self, level: int) -> tuple[int, ...]:
         here, above = self.channels[level], self.channels[max(0, level - 1)]
@@ -128,7 +130,8 @@ class InnerModel(nn.Module):
         if self.act_emb is not None:
             if actions is None:
                 raise ValueError("the denoiser needs the actions of its history frames")
-            cond = cond + (actions.to(cond.dtype) @ self.act_emb[0].weight).flatten(1)
+            embedding: Tensor = self.act_emb[0].weight  # type: ignore[assignment]
+            cond = cond + (actions.to(cond.dtype) @ embedding).flatten(1)
         return self.cond_proj(cond)
 
     def forward(
@@ -159,7 +162,8 @@ class Denoiser(nn.Module):
         c_noise = level.log() / 4
         c_noise_cond = torch.zeros_like(c_noise) if sigma_cond is None else sigma_cond.log() / 4
         c_in, c_out = 1 / variance.sqrt(), level * c_skip.sqrt()
-        return Preconditioning(*(c[:, None, None, None] for c in (c_in, c_out, c_skip)), c_noise, c_noise_cond)
+        c_in, c_out, c_skip = (c[:, None, None, None] for c in (c_in, c_out, c_skip))
+        return Preconditioning(c_in, c_out, c_skip, c_noise, c_noise_cond)
 
     def raw_output(self, x: Tensor, history: Tensor, actions: Tensor | None, pre: Preconditioning) -> Tensor:
         """F_theta on a noisy frame x (B, C, H, W) and its history (B, frames*C, H, W), oldest frame first."""

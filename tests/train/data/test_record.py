@@ -1,0 +1,196 @@
+"""Recording Freedoom: reproducible, valid, continued where it stopped, stopped without partial files."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from engine.actions import Action
+from engine.errors import DiamondError
+from train.data.arena import REMOVED_THINGS, dress_map, monster_count
+from train.data.doom import DoomGame, DoomSettings, crop_and_resize, load_vizdoom
+from train.data.episode import Episode
+from train.data.folder import episode_path, episode_paths
+from train.data.policy import INTENTS
+from train.data.record import ACTION_SPACE, RecordConfig, episode_seed, record, record_episode
+from train.data.report import stats, validate
+
+try:
+    load_vizdoom()
+except DiamondError:
+    pytest.skip("vizdoom is not installed", allow_module_level=True)
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory):
+    config = RecordConfig(
+        tmp_path_factory.mktemp("recording"), episodes=3, frames=60, test_fraction=0.34, workers=2
+    )
+    record(config)
+    return config
+
+
+def test_a_recording_is_valid_and_split(recording):
+    result = validate(recording.out)
+    assert (result.episodes, result.frames, result.broken) == (3, 180, [])
+    assert len(episode_paths(recording.out, "test")) == 1
+
+
+def test_actions_are_what_the_space_encodes(recording):
+    rows = Episode(episode_paths(recording.out)[0]).actions(0, 60)
+    for row in rows:
+        vector = row.astype(np.float32)
+        assert np.array_equal(ACTION_SPACE.encode(ACTION_SPACE.decode(vector)), vector)
+
+
+def test_the_same_seed_gives_the_same_bytes(recording, tmp_path):
+    again = replace(recording, out=tmp_path, workers=1)
+    record_episode(again, 0)
+    assert (
+        episode_path(tmp_path, 0, "train").read_bytes()
+        == episode_path(recording.out, 0, "train").read_bytes()
+    )
+
+
+def test_episodes_have_seeds_of_their_own():
+    seeds = {episode_seed(seed, index) for seed in range(3) for index in range(100)}
+    assert len(seeds) == 300
+
+
+def test_a_recording_is_continued_and_a_broken_file_made_anew(recording, tmp_path):
+    config = replace(recording, out=tmp_path, episodes=2)
+    first = record(config)
+    broken = episode_path(tmp_path, 1, "train")
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[:500])
+    second = record(replace(config, episodes=3))
+    assert (first.recorded, first.kept) == (2, 0)
+    assert (second.recorded, second.kept) == (2, 1)
+    assert broken.read_bytes() == whole
+
+
+def test_another_recording_in_the_same_folder_is_refused(recording):
+    with pytest.raises(DiamondError, match="seed 0 there, 1 asked for"):
+        record(replace(recording, seed=1))
+
+
+def test_nothing_is_left_in_the_working_directory(recording, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with DoomGame(DoomSettings(), 1) as game:
+        game.act(Action())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_interrupting_leaves_whole_episodes_only(tmp_path):
+    out = tmp_path / "d"
+    command = [sys.executable, "-m", "train.data.cli", "record", "freedoom", "--out", str(out)]
+    command += ["--episodes", "50", "--frames", "80", "--workers", "1"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while len(episode_paths(out)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of its processes
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    result = validate(out)
+    assert result.broken == []
+    assert 2 <= result.episodes < 50
+    assert [path.name for path in out.rglob(".*")] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"frames": 1}, "--frames"),
+        ({"test_fraction": 1.0}, "--test-fraction"),
+        ({"monsters": "some"}, "none, few or many"),
+    ],
+)
+def test_settings_that_make_no_recording_are_refused(tmp_path, change, message):
+    with pytest.raises(DiamondError, match=message):
+        RecordConfig(tmp_path, **change)
+
+
+def turned_by(dx):
+    """How far the view turned, degrees to the right."""
+    with DoomGame(DoomSettings(monsters="none"), 2) as game:
+        vizdoom = load_vizdoom()
+        before = game._game.get_game_variable(vizdoom.GameVariable.ANGLE)
+        game.act(Action(mouse_dx=dx))
+        after = game._game.get_game_variable(vizdoom.GameVariable.ANGLE)
+    return (before - after + 180) % 360 - 180
+
+
+@pytest.mark.parametrize("dx", [-1000, -60, -2, 0, 2, 300])
+def test_a_mouse_unit_turns_a_twentieth_of_a_degree(dx):
+    assert turned_by(dx) == pytest.approx(0.05 * dx, abs=0.02)
+
+
+def test_the_next_frame_already_shows_the_action():
+    with DoomGame(DoomSettings(monsters="none"), 2) as game:
+        before = game.act(Action()).screen[:80].astype(int)  # above the gun
+        turned = game.act(Action(mouse_dx=100)).screen[:80].astype(int)
+        after = game.act(Action()).screen[:80].astype(int)
+    assert np.abs(turned - before).mean() > 5
+    assert np.abs(after - turned).mean() < 0.5
+
+
+def test_moving_the_mouse_down_looks_down():
+    with DoomGame(DoomSettings(monsters="none"), 2) as game:
+        assert game.act(Action(mouse_dy=100)).pitch == pytest.approx(-5, abs=0.05)
+        assert game.act(Action(mouse_dy=-200)).pitch == pytest.approx(5, abs=0.05)
+
+
+def test_keys_move_the_player():
+    with DoomGame(DoomSettings(monsters="none"), 2) as game:
+        start = np.array(game.view().position)
+        walked = np.linalg.norm(
+            np.array([game.act(Action(keys={"s"})).position for _ in range(8)])[-1] - start
+        )
+        rose = max(game.act(Action(keys={"space"})).position[2] for _ in range(6)) - start[2]
+    assert walked > 20
+    assert rose > 8
+
+
+def test_area_resizing_keeps_the_mean_and_averages_blocks():
+    screen = np.random.default_rng(0).integers(0, 256, (180, 320, 3), np.uint8)
+    source = screen[4:176].astype(float)
+    assert crop_and_resize(screen, (150, 280)).mean() == pytest.approx(source.mean(), abs=0.1)
+    halves = crop_and_resize(screen, (86, 160)).astype(float)
+    assert np.abs(halves - source.reshape(86, 2, 160, 2, 3).mean((1, 3))).max() <= 0.51
+
+
+def test_the_dressed_map_has_one_start_and_no_script():
+    import pathlib
+
+    wad = pathlib.Path(load_vizdoom().__file__).parent / "scenarios" / "deathmatch.wad"
+    dressed = dress_map(wad.read_bytes(), np.random.default_rng(0), "many")
+    kinds = [int(kind) for kind in re.findall(rb"type=(\d+);", dressed)]
+    assert kinds.count(1) == 1
+    assert not set(kinds) & (REMOVED_THINGS - {1})
+    assert sum(kind in (9, 3004) for kind in kinds) == 10
+    assert b"BEHAVIOR" not in dressed
+
+
+def test_few_monsters_means_often_none_and_never_more_than_three():
+    rng = np.random.default_rng(0)
+    counts = [monster_count(rng, "few") for _ in range(500)]
+    assert max(counts) == 3
+    assert 0.3 < counts.count(0) / 500 < 0.5
+    assert {monster_count(rng, "none") for _ in range(20)} == {0}
+
+
+def test_the_player_is_seldom_idle_and_uses_the_moving_keys(recording, tmp_path):
+    config = replace(recording, out=tmp_path, episodes=2, frames=400)
+    record(config)
+    result = stats(tmp_path)
+    assert result.idle < 0.05
+    assert min(result.shares[key] for key in "wasd") > 0.01
+    assert max(result.shares[f"mouse x {value:+d}"] for value in ACTION_SPACE.mouse_x) < 0.6
+    assert sum(INTENTS.values()) == pytest.approx(1)

@@ -1,0 +1,1 @@
+"""Recordings: the episode format, the Freedoom recorder, and checks. Nothing here imports torch."""

@@ -1,0 +1,224 @@
+"""The training loop of one network: numbered stages, top to bottom.
+
+Every random number is a function of (seed, step), so a resumed run continues bit for bit where the state was saved
+(on a CPU with the same thread count). Knows recordings through SegmentSampler and pictures through sheets; the
+objective is in loss.py, the files in checkpoint.py.
+"""
+
+import contextlib
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from engine.errors import DiamondError
+from train.checkpoint import RunInfo, load_checkpoint, save_checkpoint
+from train.config import NetworkTraining
+from train.loss import SigmaDistribution, denoising_loss
+from train.model import Denoiser
+from train.optimizer import OptimizerConfig, make_optimizer
+from train.segments import Batch, SegmentSampler, open_episodes, random_crops, to_unit
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One line of progress. loss is the mean since the last report; rates are of this start of the run."""
+
+    step: int
+    steps: int
+    loss: float
+    lr: float
+    grad_norm: float
+    samples_per_second: float
+    seconds_left: float
+
+
+def train_network(
+    run_dir: Path,
+    info: RunInfo,
+    name: str,
+    *,
+    resume: bool = False,
+    device: str = "cpu",
+    report: Callable[[Progress], None] = lambda progress: None,
+    say: Callable[[str], None] = print,
+    on_sheet: Callable[[Denoiser, int], None] = lambda network, step: None,
+    report_every: int = 20,
+) -> bool:
+    """Trains `name` ("denoiser" or "upsampler") of a run to its last step. False if Ctrl-C stopped it first.
+
+    Raises DiamondError for unusable data, a loss that is not finite (the last good checkpoint stays), a full disk.
+    """
+    # 1. Networks and optimiser, from the seed or from the checkpoint.
+    cfg: NetworkTraining = getattr(info.recipe, name)
+    network_cfg = getattr(info.recipe.agent, name)
+    folder = run_dir / name
+    torch.manual_seed(cfg.seed)
+    network = Denoiser(network_cfg, info.recipe.agent.num_actions).to(device)
+    ema = Denoiser(network_cfg, info.recipe.agent.num_actions).to(device).requires_grad_(False)
+    ema.load_state_dict(network.state_dict())
+    if cfg.channels_last:
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = make_optimizer(network, OptimizerConfig(cfg.lr, cfg.weight_decay, cfg.eps))
+    step = 0
+    if resume and (folder / "checkpoint.pt").is_file():
+        step = restore(folder, network, ema, optimizer)
+        say(f"{name}: resuming at step {step} of {cfg.steps}")
+
+    # 2. Data.
+    episodes, skipped = open_episodes(info.data_dir / "train")
+    for line in skipped:
+        say(f"skipped {line}")
+    history = network_cfg.inner_model.num_steps_conditioning
+    samplers = {
+        extra: SegmentSampler(
+            episodes, history + 1 + extra, cfg.batch_size, cfg.seed, network_cfg.is_upsampler
+        )
+        for extra in {0, cfg.autoregressive_steps}
+    }
+    parameters = sum(p.numel() for p in network.parameters())
+    frames = sum(len(e) for e in episodes)
+    say(
+        f"{name}: {parameters / 1e6:.2f} M parameters, {len(episodes)} episodes, {frames} frames, on {device}"
+    )
+
+    # 3. Steps.
+    started, first_step, losses = time.monotonic(), step, []
+    with stop_on_signals() as stop_requested:
+        while step < cfg.steps and not stop_requested():
+            extra = cfg.autoregressive_steps if step >= cfg.autoregressive_after * cfg.steps else 0
+            lr = cfg.lr * learning_rate_factor(step, cfg)
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+            optimizer.zero_grad(set_to_none=True)
+            step_loss = 0.0
+            for micro in range(cfg.grad_accumulation):
+                index = step * cfg.grad_accumulation + micro
+                batch = samplers[extra].batch(index)
+                with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=cfg.bf16):
+                    loss = batch_loss(network, batch, cfg, index, device)
+                (loss / cfg.grad_accumulation).backward()
+                step_loss += float(loss.detach()) / cfg.grad_accumulation
+            grad_norm = float(nn.utils.clip_grad_norm_(network.parameters(), cfg.max_grad_norm))
+            if not (math.isfinite(step_loss) and math.isfinite(grad_norm)):
+                raise DiamondError(
+                    f"{name}: the loss is {step_loss} and its gradient norm {grad_norm} at step {step}",
+                    expected="finite numbers",
+                    fix=f"the last good checkpoint is kept in {folder}; resume with a lower --set {name}.lr",
+                )
+            optimizer.step()
+            update_ema(ema, network, min(cfg.ema_decay, (1 + step) / (10 + step)))
+            step += 1
+            losses.append(step_loss)
+
+            # 4. Reports, pictures, checkpoints.
+            if step % report_every == 0 or step == cfg.steps:
+                rate = (step - first_step) / (time.monotonic() - started)
+                samples = rate * cfg.batch_size * cfg.grad_accumulation
+                mean = sum(losses) / len(losses)
+                report(Progress(step, cfg.steps, mean, lr, grad_norm, samples, (cfg.steps - step) / rate))
+                losses.clear()
+            if step % cfg.checkpoint_every == 0:
+                save_checkpoint(folder, state_of(network, ema, optimizer, step))
+            if step % cfg.sheet_every == 0:
+                on_sheet(ema, step)
+
+    # 5. The end, or Ctrl-C.
+    save_checkpoint(folder, state_of(network, ema, optimizer, step))
+    if step < cfg.steps:
+        say(
+            f"{name}: stopped and saved at step {step} of {cfg.steps}; "
+            f"continue with: diamond-train --out {run_dir} --resume"
+        )
+        return False
+    say(f"{name}: finished {step} steps")
+    return True
+
+
+def batch_loss(network: Denoiser, batch: Batch, cfg: NetworkTraining, index: int, device: str) -> Tensor:
+    """The loss of micro-batch `index`, whose draws depend on (seed, index) alone."""
+    generator = torch.Generator(device).manual_seed(cfg.seed * 1_000_003 + index)
+
+    def draw(shape: tuple[int, ...]) -> Tensor:
+        return torch.randn(shape, generator=generator, device=device)
+
+    sigmas = SigmaDistribution(cfg.sigma_loc, cfg.sigma_scale, cfg.sigma_min, cfg.sigma_max)
+    low_res = to_unit(batch.low_res.to(device))
+    valid = batch.valid.to(device)
+    if batch.full_res is None:
+        return denoising_loss(network, low_res, batch.actions.to(device), valid, draw, sigmas)
+    full_res = to_unit(batch.full_res.to(device))
+    enlarged = network.enlarge(low_res.flatten(0, 1)).unflatten(0, low_res.shape[:2])
+    if enlarged.shape != full_res.shape:
+        raise DiamondError(
+            f"full-res frames are {tuple(full_res.shape[-2:])}, the enlarged low-res ones {tuple(enlarged.shape[-2:])}",
+            expected=f"full-res frames {network.cfg.upsampling_factor} times as large as the low-res ones",
+        )
+    if cfg.crop is not None:
+        factor = network.cfg.upsampling_factor or 1
+        full_res, enlarged = random_crops(full_res, enlarged, cfg.crop, factor, (cfg.seed, index))
+    return denoising_loss(network, full_res, None, valid, draw, sigmas, enlarged)
+
+
+def learning_rate_factor(step: int, cfg: NetworkTraining) -> float:
+    """Linear warm-up from 0, constant, then linear decay over the last `decay_fraction` of the steps."""
+    warm = 1.0 if step >= cfg.warmup_steps else step / cfg.warmup_steps
+    decay_steps = cfg.decay_fraction * cfg.steps
+    return warm if decay_steps == 0 else warm * min(1.0, (cfg.steps - step) / decay_steps)
+
+
+@torch.no_grad()
+def update_ema(ema: nn.Module, network: nn.Module, decay: float) -> None:
+    """Moves the averaged parameters by 1 - decay towards the current ones, in place."""
+    for average, current in zip(ema.parameters(), network.parameters(), strict=True):
+        average.lerp_(current, 1 - decay)
+
+
+def state_of(
+    network: nn.Module, ema: nn.Module, optimizer: torch.optim.Optimizer, step: int
+) -> dict[str, Any]:
+    """Everything `restore` needs, as tensors and plain values."""
+    return {
+        "step": step,
+        "model": network.state_dict(),
+        "ema": ema.state_dict(),
+        "optimizer": optimizer.state_dict(),
+    }
+
+
+def restore(folder: Path, network: nn.Module, ema: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    """Loads a checkpoint into the three and returns its step."""
+    state = load_checkpoint(folder)
+    try:
+        network.load_state_dict(state["model"], strict=True)
+        ema.load_state_dict(state["ema"], strict=True)
+        optimizer.load_state_dict(state["optimizer"])
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise DiamondError(
+            f"{folder}/checkpoint.pt does not fit this run: {str(error).splitlines()[-1].strip()}",
+            expected="a checkpoint of the sizes in run.json",
+        ) from error
+    return int(state["step"])
+
+
+@contextlib.contextmanager
+def stop_on_signals() -> Iterator[Callable[[], bool]]:
+    """While open, Ctrl-C and SIGTERM ask for a stop after the current step instead of interrupting it."""
+    requested: list[int] = []
+    previous = {}
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            previous[number] = signal.signal(number, lambda n, frame: requested.append(n))
+    except ValueError:  # not the main thread: the caller keeps its own handling
+        pass
+    try:
+        yield lambda: bool(requested)
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

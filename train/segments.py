@@ -1,0 +1,114 @@
+"""Batches of recorded segments, drawn so that training can resume anywhere.
+
+A batch is a pure function of (seed, step): nothing about the data order needs to be saved, and a resumed run draws
+what an uninterrupted one would have. Episodes that can't be read are skipped and reported once. Knows nothing of
+networks; returns torch tensors on the CPU.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.errors import DiamondError
+from train.data.episode import Episode
+
+
+@dataclass(frozen=True)
+class Batch:
+    """frames: uint8 (B, T, C, H, W) full-res or low-res crops, low_res uint8 (B, T, C, h, w), actions float32
+    (B, T, A), valid bool (B, T), False where the segment began before its episode. `full_res` is None for the denoiser.
+    """
+
+    low_res: Tensor
+    actions: Tensor
+    valid: Tensor
+    full_res: Tensor | None
+
+
+def to_unit(frames: Tensor) -> Tensor:
+    """uint8 0-255 -> float32 in [-1, 1]."""
+    return frames.float().div(255).mul(2).sub(1)
+
+
+def open_episodes(folder: Path) -> tuple[list[Episode], list[str]]:
+    """Every readable episode of a folder in name order, and a line for each one that had to be skipped."""
+    episodes, skipped = [], []
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            episodes.append(Episode(path))
+        except DiamondError as error:
+            skipped.append(error.what)
+    if not episodes:
+        raise DiamondError(
+            f"{folder}: no readable episode" + (f" ({len(skipped)} broken)" if skipped else ""),
+            expected="a folder of .safetensors episodes, as written by diamond-data record",
+            fix="check --data; `diamond-data validate DIR` names what is broken",
+        )
+    return episodes, skipped
+
+
+class SegmentSampler:
+    """Draws segments of `length` frames, uniformly over recorded frames.
+
+    As in the published training, the last frames of a segment fall anywhere in an episode and a segment may begin
+    before it: those frames are black, their actions zero, and `valid` is False for them.
+    """
+
+    def __init__(
+        self, episodes: Sequence[Episode], length: int, batch_size: int, seed: int, full_res: bool
+    ) -> None:
+        self.episodes, self.length, self.batch_size, self.seed = episodes, length, batch_size, seed
+        self.full_res = full_res
+        lengths = np.array([len(episode) for episode in episodes])
+        self._lengths, self._weights = lengths, lengths / lengths.sum()
+
+    def batch(self, step: int) -> Batch:
+        """The batch of optimiser micro-step `step`."""
+        rng = np.random.default_rng([self.seed, step])
+        chosen = rng.choice(len(self.episodes), size=self.batch_size, p=self._weights)
+        lengths = self._lengths[chosen]
+        stops = np.minimum(
+            lengths, rng.integers(0, lengths) + 1 + rng.integers(0, self.length, self.batch_size)
+        )
+        segments = [self._read(self.episodes[e], int(s)) for e, s in zip(chosen, stops, strict=True)]
+        low_res, actions, valid, full_res = zip(*segments, strict=True)
+        return Batch(
+            low_res=torch.from_numpy(np.stack(low_res)).permute(0, 1, 4, 2, 3),
+            actions=torch.from_numpy(np.stack(actions)).float(),
+            valid=torch.from_numpy(np.stack(valid)),
+            full_res=torch.from_numpy(np.stack(full_res)).permute(0, 1, 4, 2, 3) if self.full_res else None,
+        )
+
+    def _read(self, episode: Episode, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        start = max(0, stop - self.length)
+        missing = self.length - (stop - start)
+
+        def pad(rows: np.ndarray) -> np.ndarray:
+            return np.pad(rows, [(missing, 0)] + [(0, 0)] * (rows.ndim - 1)) if missing else rows
+
+        valid = pad(np.ones(stop - start, dtype=bool))
+        full_res = pad(episode.full_res(start, stop)) if self.full_res else np.empty(0, np.uint8)
+        return pad(episode.low_res(start, stop)), pad(episode.actions(start, stop)), valid, full_res
+
+
+def random_crops(
+    frames: Tensor, enlarged: Tensor, size: tuple[int, int], factor: int, seed: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """The same crop of `size` from full-res frames and enlarged low-res frames (B, T, C, H, W), a place a segment.
+
+    Crops begin on a low-res pixel, so that the phase of the enlargement is what the whole frame has there.
+    """
+    rng = np.random.default_rng([*seed, 1])
+    H, W = frames.shape[-2:]
+    crops, enlarged_crops = [], []
+    for row in range(len(frames)):
+        top = int(rng.integers(0, (H - size[0]) // factor + 1)) * factor
+        left = int(rng.integers(0, (W - size[1]) // factor + 1)) * factor
+        window = (..., slice(top, top + size[0]), slice(left, left + size[1]))
+        crops.append(frames[row][window])
+        enlarged_crops.append(enlarged[row][window])
+    return torch.stack(crops), torch.stack(enlarged_crops)
