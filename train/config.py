@@ -35,6 +35,8 @@ class NetworkTraining:
     sigma_scale: float = 1.2
     sigma_min: float = 2e-3
     sigma_max: float = 20.0
+    history_sigma_loc: float = -1.2  # noise on the history frames: log-normal too, same clipping
+    history_sigma_scale: float = 1.2
     bf16: bool = True
     channels_last: bool = True
     seed: int = 0

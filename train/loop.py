@@ -10,7 +10,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -149,10 +149,11 @@ def batch_loss(network: Denoiser, batch: Batch, cfg: NetworkTraining, index: int
         return torch.randn(shape, generator=generator, device=device)
 
     sigmas = SigmaDistribution(cfg.sigma_loc, cfg.sigma_scale, cfg.sigma_min, cfg.sigma_max)
+    history_sigmas = replace(sigmas, loc=cfg.history_sigma_loc, scale=cfg.history_sigma_scale)
     low_res = to_unit(batch.low_res.to(device))
     valid = batch.valid.to(device)
     if batch.full_res is None:
-        return denoising_loss(network, low_res, batch.actions.to(device), valid, draw, sigmas)
+        return denoising_loss(network, low_res, batch.actions.to(device), valid, draw, sigmas, history_sigmas)
     full_res = to_unit(batch.full_res.to(device))
     enlarged = network.enlarge(low_res.flatten(0, 1)).unflatten(0, low_res.shape[:2])
     if enlarged.shape != full_res.shape:
@@ -163,7 +164,7 @@ def batch_loss(network: Denoiser, batch: Batch, cfg: NetworkTraining, index: int
     if cfg.crop is not None:
         factor = network.cfg.upsampling_factor or 1
         full_res, enlarged = random_crops(full_res, enlarged, cfg.crop, factor, (cfg.seed, index))
-    return denoising_loss(network, full_res, None, valid, draw, sigmas, enlarged)
+    return denoising_loss(network, full_res, None, valid, draw, sigmas, history_sigmas, enlarged)
 
 
 def learning_rate_factor(step: int, cfg: NetworkTraining) -> float:

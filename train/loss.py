@@ -45,13 +45,15 @@ def denoising_loss(
     valid: Tensor,
     draw: Draw,
     sigmas: SigmaDistribution,
+    history_sigmas: SigmaDistribution,
     enlarged: Tensor | None = None,
 ) -> Tensor:
     """Mean loss over the predicted frames of a batch of segments.
 
     frames: float32 (B, T, C, H, W) in [-1, 1], at the network's own resolution; the first
         `num_steps_conditioning` are history, each later one is predicted in turn. actions: (B, T, A) multi-hot, None
-        for the upsampler. valid: bool (B, T), False where a segment was padded. enlarged: for the upsampler, the
+        for the upsampler. valid: bool (B, T), False where a segment was padded. sigmas, history_sigmas: noise levels of
+        the predicted frame and of its history (published: the same distribution). enlarged: for the upsampler, the
         bicubic enlargement of the low-res frames, same shape as frames.
     """
     cfg = denoiser.cfg
@@ -65,7 +67,7 @@ def denoising_loss(
         history = torch.cat(seen[t - history_length : t], dim=1)  # (B, frames*C, H, W)
         sigma_cond = None
         if cfg.noise_previous_obs:
-            sigma_cond = sigmas.sample(B, draw)
+            sigma_cond = history_sigmas.sample(B, draw)
             history = add_noise(history, sigma_cond, cfg.sigma_offset_noise, draw)
         if enlarged is not None:
             history = torch.cat((history, enlarged[:, t]), dim=1)

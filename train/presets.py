@@ -64,10 +64,18 @@ def _freedoom() -> WorldRecipe:
             max_grad_norm=1.0,
             autoregressive_steps=2,
             autoregressive_after=0.8,
+            sigma_loc=-0.5,  # few-step sampling lives at high noise, see docs/freedoom.md
+            history_sigma_loc=-3.0,
             channels_last=False,  # 1.2x faster on CPUs at this width
         ),
         upsampler=NetworkTraining(
-            steps=10_000, batch_size=8, lr=5e-4, decay_fraction=0.3, max_grad_norm=1.0, crop=(75, 140)
+            steps=10_000,
+            batch_size=8,
+            lr=5e-4,
+            decay_fraction=0.3,
+            max_grad_norm=1.0,
+            crop=(75, 140),
+            sigma_loc=0.5,
         ),
         presets=SMALL_WORLD_PRESETS,
         default_preset="fast",

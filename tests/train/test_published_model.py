@@ -116,12 +116,21 @@ def loss_of(agent: Agent, network: str, draw: Draw) -> Tensor:
     distribution = SigmaDistribution(sigmas["loc"], sigmas["scale"], sigmas["sigma_min"], sigmas["sigma_max"])
     low_res, valid = frames(f"train_{network}/obs_u8"), case(f"train_{network}/mask")
     if network == "denoiser":
-        return denoising_loss(agent.denoiser, low_res, case("train_denoiser/act"), valid, draw, distribution)
+        return denoising_loss(
+            agent.denoiser, low_res, case("train_denoiser/act"), valid, draw, distribution, distribution
+        )
     assert agent.upsampler is not None
     B, T = low_res.shape[:2]
     enlarged = agent.upsampler.enlarge(low_res.flatten(0, 1)).unflatten(0, (B, T))
     return denoising_loss(
-        agent.upsampler, frames("train_upsampler/full_u8"), None, valid, draw, distribution, enlarged
+        agent.upsampler,
+        frames("train_upsampler/full_u8"),
+        None,
+        valid,
+        draw,
+        distribution,
+        distribution,
+        enlarged,
     )
 
 
