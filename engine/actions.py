@@ -10,7 +10,7 @@ bin.
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -30,7 +30,7 @@ class Action:
     """What is held and moved during one frame.
 
     Attributes:
-        keys: names of the keys held; any iterable of names is accepted. An ordered one (list, tuple) also
+        keys: names of the keys held; any collection of names is accepted. An ordered one (list, tuple) also
             records the order of pressing in `pressed`, which decides between keys that exclude each other:
             the later is dropped.
         mouse_dx: mouse motion to the right during the frame, in mouse units; snapped to the nearest bin.
@@ -41,7 +41,7 @@ class Action:
         DiamondError: a key that is not a string, or a motion that is not a finite number.
     """
 
-    keys: Iterable[str] = frozenset()
+    keys: Collection[str] = frozenset()
     mouse_dx: float = 0.0
     mouse_dy: float = 0.0
     left_click: bool = False

@@ -62,7 +62,10 @@ class Fields:
             return float("inf")
         if not _is_int(value) and not isinstance(value, float):
             raise self.fail(name, "a number")
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise self.fail(name, "a number that fits a double") from None
 
     def items(self, name: str) -> list[Any]:
         """A list."""

@@ -1,0 +1,65 @@
+"""Choosing what runs a world's graphs.
+
+A backend asked for by name is opened or the reason is given; nothing falls back in silence. `auto` goes down
+a list and says what it picked and why. Runtimes are imported only when their backend is opened.
+"""
+
+from collections.abc import Callable
+
+from engine.backends.base import Backend
+from engine.errors import DiamondError
+
+Opener = Callable[[int | None], Backend]
+
+
+def _open_ort(threads: int | None) -> Backend:
+    from engine.backends.ort import OrtBackend
+
+    return OrtBackend(threads)
+
+
+_OPENERS: dict[str, Opener] = {"ort": _open_ort}  # in the order in which `auto` tries them
+BACKENDS = ("auto", *_OPENERS)
+
+
+def open_backend(name: str = "auto", threads: int | None = None) -> Backend:
+    """Opens a backend.
+
+    Args:
+        name: one of `BACKENDS`.
+        threads: CPU threads; None lets the backend decide.
+
+    Raises:
+        DiamondError: no such backend, its runtime is missing, or, for `auto`, none can be opened: then with
+            every reason.
+    """
+    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+        raise DiamondError(f"threads: {threads!r}", "1 or more, or None for one a physical core")
+    if name == "auto":
+        return _pick(threads)
+    if name not in _OPENERS:
+        raise DiamondError(
+            f"backend {name!r}: this version of diamond-engine has none", f"one of {list(BACKENDS)}"
+        )
+    backend = _OPENERS[name](threads)
+    backend.why = "asked for by name"
+    return backend
+
+
+def _pick(threads: int | None) -> Backend:
+    failures: dict[str, DiamondError] = {}
+    for name, opener in _OPENERS.items():
+        try:
+            backend = opener(threads)
+        except DiamondError as error:
+            failures[name] = error
+            continue
+        reasons = "; ".join(f"{tried}: {error.what}" for tried, error in failures.items())
+        backend.why = "picked by auto: " + (f"not {reasons}" if reasons else "the first that runs here")
+        return backend
+    raise DiamondError(
+        "backend auto: none runs here: "
+        + "; ".join(f"{name}: {error.what}" for name, error in failures.items()),
+        f"one of {list(_OPENERS)} installed",
+        "; or ".join(error.fix for error in failures.values() if error.fix),
+    )

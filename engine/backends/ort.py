@@ -1,0 +1,117 @@
+"""ONNX Runtime on the CPU: the backend that runs everywhere.
+
+A world has up to four sessions, each with a pool of threads. By default an idle pool spins, which takes the
+cores from the session at work; so pools sleep when idle.
+"""
+
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from types import ModuleType
+from typing import Any, ClassVar
+
+from engine.backends.base import Arrays, Backend, Graph, check_signature
+from engine.backends.cores import physical_cores
+from engine.errors import DiamondError
+from engine.graphs import GraphSpec, TensorSpec
+
+PROVIDER = "CPUExecutionProvider"
+_DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int64)": "int64"}
+
+
+class OrtBackend(Backend):
+    """Graphs in ONNX Runtime.
+
+    Args:
+        threads: threads of each session; None for one a physical core.
+
+    Raises:
+        DiamondError: ONNX Runtime is missing or broken.
+    """
+
+    name: ClassVar[str] = "ort"
+    precisions: ClassVar[tuple[str, ...]] = ("fp32",)
+
+    def __init__(self, threads: int | None = None) -> None:
+        super().__init__()
+        self._ort = _onnxruntime()
+        self.threads = physical_cores() if threads is None else threads
+
+    def describe(self) -> str:
+        """Version, provider and threads."""
+        threads = {None: "its own choice of threads", 1: "1 thread"}.get(
+            self.threads, f"{self.threads} threads"
+        )
+        return f"ONNX Runtime {self._ort.__version__}, {PROVIDER}, {threads}"
+
+    def _load(self, spec: GraphSpec) -> Graph:
+        options = self._ort.SessionOptions()
+        options.intra_op_num_threads = self.threads or 0  # 0: its own choice
+        options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 3  # errors only: they become exceptions anyway
+        try:
+            session = self._ort.InferenceSession(str(spec.path), options, providers=[PROVIDER])
+        except Exception as error:  # its exceptions have no base class of their own
+            raise DiamondError(
+                f"{spec.path}: ONNX Runtime cannot load {spec}: {error}",
+                "an ONNX graph that ONNX Runtime's CPU runs",
+                "export the world again with diamond-export",
+            ) from error
+        if session.get_providers() != [PROVIDER]:
+            raise DiamondError(f"{spec}: ONNX Runtime runs it on {session.get_providers()}", PROVIDER)
+        check_signature(spec, _tensors(session.get_inputs()), _tensors(session.get_outputs()))
+        return OrtGraph(spec, session)
+
+
+class OrtGraph(Graph):
+    """A session. It reads the caller's arrays in place and allocates its outputs in its own arena."""
+
+    def __init__(self, spec: GraphSpec, session: Any) -> None:
+        super().__init__(spec)
+        self._session = session
+        self._outputs = list(spec.outputs)
+
+    def _run(self, inputs: Arrays) -> Arrays:
+        return dict(zip(self._outputs, self._session.run(self._outputs, dict(inputs)), strict=True))
+
+    def _close(self) -> None:
+        self._session = None
+
+
+def _tensors(values: Sequence[Any]) -> dict[str, TensorSpec]:
+    """Tensors as ONNX Runtime reports them; a dynamic axis has a name or None instead of a length."""
+    return {
+        value.name: TensorSpec(
+            _DTYPES.get(value.type, value.type),
+            tuple(axis if isinstance(axis, int) else None for axis in value.shape),
+        )
+        for value in values
+    }
+
+
+def _onnxruntime() -> ModuleType:
+    wheels = [wheel for wheel in ("onnxruntime", "onnxruntime-gpu") if _installed(wheel)]
+    if len(wheels) > 1:
+        raise DiamondError(
+            "onnxruntime and onnxruntime-gpu are both installed and overwrite each other's files",
+            "one of the two",
+            'pip uninstall -y onnxruntime onnxruntime-gpu && pip install "diamond-engine[cpu]"',
+        )
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise DiamondError(
+            f"backend ort: ONNX Runtime cannot be imported ({error})",
+            "the package onnxruntime",
+            'pip install "diamond-engine[cpu]"',
+        ) from error
+    module: ModuleType = onnxruntime
+    return module
+
+
+def _installed(wheel: str) -> bool:
+    try:
+        version(wheel)
+    except PackageNotFoundError:
+        return False
+    return True

@@ -1,0 +1,344 @@
+"""A world that is being played: its history, and one step after another.
+
+Step t writes the player's action into the newest slot, has the denoiser paint the next low-res frame and the
+upsampler enlarge it, then rolls both histories. A world knows nothing of windows or time; it is
+deterministic: the same seed, spawn, settings and actions give the same frames. Not for use by two threads at
+once.
+"""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.actions import Action, ActionSpace
+from engine.backends import open_backend
+from engine.backends.base import Backend
+from engine.bundle import Bundle
+from engine.catalog import resolve
+from engine.errors import DiamondError
+from engine.frame import Floats, Frame, to_pixels
+from engine.graphs import CHANNELS
+from engine.graphs import Network as NetworkName
+from engine.history import History, Snapshot, read_only
+from engine.manifest import Manifest
+from engine.network import Network
+from engine.noise import NoiseSource, SeededNoise
+from engine.schedule import SamplerConfig
+
+_NO_NETWORK_MS = {"conditioner": 0.0, "denoiser": 0.0, "upsampler": 0.0}
+
+
+def load_world(
+    world: str | Path,
+    backend: str = "auto",
+    precision: str | None = None,
+    preset: str | None = None,
+    seed: int = 0,
+    noise: NoiseSource | None = None,
+    threads: int | None = None,
+    samplers: Mapping[str, SamplerConfig] | None = None,
+    verify: bool = True,
+) -> "World":
+    """Finds, verifies and loads a world; `reset` comes next.
+
+    Args:
+        world: a name such as "freedoom", or a bundle directory.
+        backend: "auto", or one of `engine.backends.BACKENDS`.
+        precision: which of the world's graphs; None takes the one that the backend runs best.
+        preset: sampler settings of both networks; None takes the world's default.
+        seed: seeds the noise, 0 to 2^32 - 1.
+        noise: replaces the seeded noise.
+        threads: CPU threads; None lets the backend decide.
+        samplers: settings by network ("denoiser", "upsampler") that replace the preset's.
+        verify: compare the hashes of all files first.
+
+    Raises:
+        DiamondError: what is wrong with the world, the backend or an argument.
+    """
+    bundle = Bundle.open(resolve(world), verify)
+    runtime = open_backend(backend, threads)
+    try:
+        loaded = World(bundle, runtime, precision, preset, seed, noise)
+        for network, config in (samplers or {}).items():
+            loaded.set_sampler(network, config)
+    except BaseException:
+        runtime.close()
+        raise
+    return loaded
+
+
+class World:
+    """A loaded world; `load_world` makes one. Arguments as there; it owns the backend from now on."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        backend: Backend,
+        precision: str | None = None,
+        preset: str | None = None,
+        seed: int = 0,
+        noise: NoiseSource | None = None,
+    ) -> None:
+        self.bundle = bundle
+        self.seed = seed
+        self.precision = precision or _best_precision(bundle, backend)
+        self._backend = backend
+        self._noise = _seeded_noise(seed) if noise is None else noise
+        self._preset = bundle.manifest.default_preset if preset is None else preset
+        settings = self._preset_samplers(self._preset)
+        self._networks = {
+            name: Network(name, bundle, self.precision, backend, settings[name])
+            for name in bundle.manifest.noise
+        }
+
+        self._history = History(bundle.manifest.sizes)
+        self._next_actions = np.zeros((0, bundle.manifest.sizes.action_size), np.float32)
+        self._closed = False
+
+    # What it is.
+
+    @property
+    def manifest(self) -> Manifest:
+        """The world's description."""
+        return self.bundle.manifest
+
+    @property
+    def name(self) -> str:
+        """The world's name, safe in file names."""
+        return self.manifest.name
+
+    @property
+    def action_space(self) -> ActionSpace:
+        """Keys, buttons and mouse bins."""
+        return self.manifest.action_space
+
+    @property
+    def fps(self) -> float:
+        """Frames a second at which the world was recorded."""
+        return self.manifest.fps
+
+    @property
+    def horizon(self) -> int:
+        """Number of steps after which a rollout should be reset; `step` itself goes on."""
+        return self.manifest.horizon
+
+    @property
+    def spawn_count(self) -> int:
+        """Number of places to start from."""
+        return len(self.manifest.spawns)
+
+    @property
+    def spawn(self) -> int | None:
+        """The spawn of the latest reset; None before the first."""
+        return self._history.spawn
+
+    @property
+    def next_actions(self) -> npt.NDArray[np.float32]:
+        """What was really done after this spawn: float32 (N, A), read-only; N may be 0."""
+        return self._next_actions
+
+    def describe(self) -> str:
+        """One line: what runs this world, and how that was chosen."""
+        return f"{self.name}: {self.precision} on {self._backend.describe()} ({self._backend.why})"
+
+    # Sampler settings; a change holds from the next step on.
+
+    @property
+    def presets(self) -> tuple[str, ...]:
+        """The names of the world's presets."""
+        return tuple(self.manifest.presets)
+
+    @property
+    def preset(self) -> str:
+        """The current preset, or "custom" once `set_sampler` has changed it."""
+        return self._preset
+
+    @property
+    def samplers(self) -> Mapping[str, SamplerConfig]:
+        """The current settings by network: "denoiser" and, where there is one, "upsampler"."""
+        return {name: network.config for name, network in self._networks.items()}
+
+    def set_preset(self, name: str) -> None:
+        """Takes the settings of a preset.
+
+        Raises:
+            DiamondError: the world has no such preset.
+        """
+        self._require_open()
+        for network, config in self._preset_samplers(name).items():
+            self._networks[network].configure(config)
+        self._preset = name
+
+    def set_sampler(self, network: str, config: SamplerConfig) -> None:
+        """Changes the settings of one network.
+
+        Raises:
+            DiamondError: the world has no such network.
+        """
+        self._require_open()
+        for name, mine in self._networks.items():
+            if name == network:
+                if mine.config != config:
+                    mine.configure(config)
+                    self._preset = "custom"
+                return
+        raise DiamondError(
+            f"world {self.name!r}: has no network {network!r}", f"one of {list(self._networks)}"
+        )
+
+    def _preset_samplers(self, name: str) -> dict[NetworkName, SamplerConfig]:
+        if name not in self.manifest.presets:
+            raise DiamondError(f"world {self.name!r}: has no preset {name!r}", f"one of {list(self.presets)}")
+        preset = self.manifest.presets[name]
+        samplers: dict[NetworkName, SamplerConfig] = {"denoiser": preset.denoiser}
+        if preset.upsampler is not None:
+            samplers["upsampler"] = preset.upsampler
+        return samplers
+
+    # Playing.
+
+    def reset(self, spawn: int | None = None) -> Frame:
+        """Starts from a spawn.
+
+        Args:
+            spawn: 0 to `spawn_count` - 1; None takes the one after the current, 0 at first.
+
+        Returns:
+            The newest frame of the spawn, with index 0.
+
+        Raises:
+            DiamondError: no such spawn, or it cannot be read; the world is then as it was.
+        """
+        self._require_open()
+        began = time.perf_counter()
+        if spawn is None:
+            spawn = 0 if self.spawn is None else (self.spawn + 1) % self.spawn_count
+        start = self.bundle.spawn(spawn)
+        self._history.begin(spawn, start)
+        self._next_actions = read_only(start.next_actions)
+        return self._frame(began)
+
+    def step(self, action: Action | npt.ArrayLike) -> Frame:
+        """Plays one frame.
+
+        Args:
+            action: an `Action`, or an action vector (A,), see `ActionSpace.validate`.
+
+        Returns:
+            The new frame.
+
+        Raises:
+            DiamondError: an invalid action, no reset yet, or a network painted NaN; the world is then as it
+                was.
+        """
+        self._require_open()
+        history = self._history
+        if history.spawn is None:
+            raise DiamondError("step: the world has no history yet", "a reset first", "call world.reset()")
+        began = time.perf_counter()
+
+        # 1. The action goes into the newest slot.
+        history.act(self.action_space.encode(action))
+
+        # 2. The denoiser paints the next frame.
+        denoiser = self._networks["denoiser"]
+        low_res = denoiser.predict(history.low_res, self._noise, history.index, action=history.actions)
+        self._require_finite(low_res, denoiser)
+        network_ms = {
+            "conditioner": denoiser.conditioner_ms,
+            "denoiser": denoiser.network_ms,
+            "upsampler": 0.0,
+        }
+
+        # 3. The upsampler enlarges it.
+        full_res: Floats | None = None
+        if history.full_res is not None:
+            upsampler = self._networks["upsampler"]
+            full_res = upsampler.predict(history.full_res, self._noise, history.index, low_res=low_res)
+            self._require_finite(full_res, upsampler)
+            network_ms["conditioner"] += upsampler.conditioner_ms
+            network_ms["upsampler"] = upsampler.network_ms
+
+        # 4. The histories roll.
+        history.push(low_res, full_res)
+        return self._frame(began, network_ms)
+
+    # Coming back.
+
+    def snapshot(self) -> Snapshot:
+        """A copy of the state; `restore` continues from it bit for bit.
+
+        Raises:
+            DiamondError: no reset yet.
+        """
+        self._require_open()
+        return self._history.snapshot()
+
+    def restore(self, snapshot: Snapshot) -> Frame:
+        """Goes back to a snapshot of this world.
+
+        Returns:
+            The frame that was current when it was taken.
+
+        Raises:
+            DiamondError: a snapshot of a world with other sizes.
+        """
+        self._require_open()
+        began = time.perf_counter()
+        next_actions = self.bundle.spawn(snapshot.spawn).next_actions
+        self._history.restore(snapshot)
+        self._next_actions = read_only(next_actions)
+        return self._frame(began)
+
+    def close(self) -> None:
+        """Frees the networks; closing twice is harmless, any other use afterwards is a `DiamondError`."""
+        self._closed = True
+        self._backend.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _frame(self, began: float, network_ms: Mapping[str, float] = _NO_NETWORK_MS) -> Frame:
+        """The newest frame of the history as pixels; `began` is when the work on it did."""
+        low_res = to_pixels(self._history.low_res[:, -CHANNELS:])
+        full_res = self._history.full_res
+        rgb = low_res.copy() if full_res is None else to_pixels(full_res[:, -CHANNELS:])
+        total_ms = (time.perf_counter() - began) * 1e3
+        timings_ms = {**network_ms, "other": total_ms - sum(network_ms.values()), "total": total_ms}
+        return Frame(rgb, low_res, self._history.index, timings_ms)
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise DiamondError(
+                f"world {self.name!r}: closed", "an open world", "load it again with load_world"
+            )
+
+    def _require_finite(self, image: Floats, network: Network) -> None:
+        if not np.isfinite(image).all():
+            raise DiamondError(
+                f"frame {self._history.index + 1}: the {network.name} painted NaN or infinity",
+                "finite pixels",
+                f"use another precision than {self.precision}, or another preset than {self.preset}",
+            )
+
+
+def _seeded_noise(seed: int) -> SeededNoise:
+    """Seeded noise whose table is made now rather than during the first frame."""
+    noise = SeededNoise(seed)
+    assert len(noise.table)
+    return noise
+
+
+def _best_precision(bundle: Bundle, backend: Backend) -> str:
+    """The first precision that the backend likes and the world has; otherwise the world's first."""
+    return next((name for name in backend.precisions if name in bundle.precisions), bundle.precisions[0])

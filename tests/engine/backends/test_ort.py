@@ -1,0 +1,180 @@
+"""ONNX Runtime: what it runs on, and that a file is what world.json says of it."""
+
+import builtins
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine.actions import Action
+from engine.backends import open_backend
+from engine.backends import ort as ort_module
+from engine.backends.ort import OrtBackend
+from engine.bundle import Bundle
+from engine.errors import DiamondError
+from engine.graphs import GraphSpec, signature
+from engine.world import World, load_world
+from tests.engine.tiny_world import TINY
+
+onnx = pytest.importorskip("onnx", reason="the graphs of these tests are made with onnx")
+pytest.importorskip("onnxruntime", reason="no ONNX Runtime to test")
+
+INPUTS, OUTPUTS = signature("upsampler_conditioner", TINY, modulation=4)
+
+
+def graph_file(
+    path: Path, shape: tuple[Any, ...] = ("E", 4), dtype: int = 1, output: str = "modulation"
+) -> Path:
+    """Writes modulation[e, m] = c_noise[e] + c_noise_cond[e] + [1, 2, 3, 4][m], with a signature as asked."""
+    from onnx import TensorProto, helper
+
+    nodes = [
+        helper.make_node("Add", ["c_noise", "c_noise_cond"], ["levels"]),
+        helper.make_node("Unsqueeze", ["levels", "axis"], ["column"]),
+        helper.make_node("Add", ["column", "row"], [output]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info(name, dtype, ["E"]) for name in ("c_noise", "c_noise_cond")],
+        [helper.make_tensor_value_info(output, dtype, shape)],
+        [
+            helper.make_tensor("axis", TensorProto.INT64, [1], [1]),
+            helper.make_tensor("row", dtype, [4], [1.0, 2.0, 3.0, 4.0]),
+        ],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
+    return path
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> GraphSpec:
+    path = graph_file(tmp_path / "conditioner.onnx")
+    return GraphSpec("upsampler_conditioner", "fp32", path, INPUTS, OUTPUTS)
+
+
+def test_a_graph_runs_with_any_number_of_evaluations(spec: GraphSpec) -> None:
+    backend = OrtBackend()
+    graph = backend.load(spec)
+    for rows in (1, 6):
+        levels = np.arange(rows, dtype=np.float32)
+        modulation = graph.run({"c_noise": levels, "c_noise_cond": levels})["modulation"]
+        np.testing.assert_allclose(modulation, 2 * levels[:, None] + [1, 2, 3, 4])
+    backend.close()
+
+
+def test_it_says_version_provider_and_threads() -> None:
+    import onnxruntime
+
+    described = OrtBackend(threads=1).describe()
+    assert described == f"ONNX Runtime {onnxruntime.__version__}, CPUExecutionProvider, 1 thread"
+
+
+def test_by_default_it_takes_a_thread_for_every_physical_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ort_module, "physical_cores", lambda: 3)
+    assert OrtBackend().threads == 3
+    assert OrtBackend(threads=2).threads == 2
+    monkeypatch.setattr(ort_module, "physical_cores", lambda: None)
+    assert "its own choice" in OrtBackend().describe()
+
+
+def test_idle_sessions_sleep_and_run_on_the_cpu_only(spec: GraphSpec) -> None:
+    session = OrtBackend(threads=2).load(spec)._session  # type: ignore[attr-defined]
+    options = session.get_session_options()
+    assert session.get_providers() == ["CPUExecutionProvider"]
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+    assert options.intra_op_num_threads == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"shape": ("E", 5)}, r"modulation is float32 \(any, any\)"),  # contradicts the graph itself
+        ({"shape": (3, 4)}, r"modulation is float32 \(3, 4\)"),
+        ({"dtype": 10}, r"c_noise is float16"),
+        ({"output": "scales"}, r"outputs: has the tensors \['scales'\]"),
+    ],
+)
+def test_a_file_other_than_world_json_says_is_refused(
+    tmp_path: Path, change: dict[str, Any], complaint: str
+) -> None:
+    path = graph_file(tmp_path / "other.onnx", **change)
+    with pytest.raises(DiamondError, match=complaint):
+        OrtBackend().load(GraphSpec("upsampler_conditioner", "fp32", path, INPUTS, OUTPUTS))
+
+
+@pytest.mark.parametrize("content", [b"", b"not a graph"])
+def test_a_file_that_is_no_graph_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "bad.onnx"
+    path.write_bytes(content)
+    with pytest.raises(DiamondError, match=r"bad\.onnx: ONNX Runtime cannot load upsampler_conditioner"):
+        OrtBackend().load(GraphSpec("upsampler_conditioner", "fp32", path, INPUTS, OUTPUTS))
+
+
+def test_without_onnx_runtime_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    real_import: Callable[..., ModuleType] = builtins.__import__
+
+    def no_onnxruntime(name: str, *args: Any, **kwargs: Any) -> ModuleType:
+        if name == "onnxruntime":
+            raise ImportError("No module named 'onnxruntime'")
+        return real_import(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", no_onnxruntime)
+    for name in ("ort", "auto"):
+        with pytest.raises(DiamondError, match=r'No module named(.|\n)*pip install "diamond-engine\[cpu\]"'):
+            open_backend(name)
+
+
+def test_two_wheels_that_overwrite_each_other_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ort_module, "_installed", lambda wheel: True)
+    with pytest.raises(DiamondError, match="both installed and overwrite each other"):
+        OrtBackend()
+
+
+# Whole worlds, exported.
+
+
+def test_an_exported_world_plays_and_says_what_runs_it(tiny_bundle: Path) -> None:
+    with load_world(tiny_bundle, threads=1) as world:
+        frame = world.reset()
+        assert (world.step(Action({"w"})).rgb != frame.rgb).any()
+        described = world.describe()
+    assert described.startswith(f"{world.name}: fp32 on ONNX Runtime")
+    assert "CPUExecutionProvider, 1 thread (picked by auto: the first that runs here)" in described
+
+
+def test_an_exported_world_is_deterministic(tiny_bundle: Path) -> None:
+    rollouts = []
+    for _ in range(2):
+        with load_world(tiny_bundle, "ort", seed=5, preset="quality") as world:
+            world.reset(0)
+            rollouts.append([world.step(Action({"w"}, mouse_dx=30)).rgb for _ in range(4)])
+    np.testing.assert_array_equal(rollouts[0], rollouts[1])
+
+
+def test_nan_inside_an_exported_network_comes_out_as_nan(tiny_bundle: Path) -> None:
+    """Clamping and quantising must not turn NaN into a plausible black."""
+    bundle, backend = Bundle.open(tiny_bundle), OrtBackend()
+    for role in ("denoiser", "upsampler"):
+        graph = backend.load(bundle.graph("fp32", role))
+        inputs = {
+            name: np.zeros([axis or 1 for axis in tensor.shape], np.float32)
+            for name, tensor in graph.spec.inputs.items()
+        }
+        inputs["modulation"][...] = np.nan
+        denoised = graph.run(inputs)["denoised"]
+        assert np.isnan(denoised).any(), f"{role}: NaN came out as {np.unique(denoised)[:3]}"
+    backend.close()
+
+
+def test_a_world_can_be_opened_twice_side_by_side(tiny_bundle: Path) -> None:
+    first, second = (World(Bundle.open(tiny_bundle), OrtBackend(threads=1)) for _ in range(2))
+    first.reset(0)
+    second.reset(0)
+    np.testing.assert_array_equal(first.step(Action({"w"})).rgb, second.step(Action({"w"})).rgb)
+    first.close()
+    second.step(Action({"w"}))
+    second.close()
