@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from engine.errors import DiamondError
     from engine.frame import Frame
     from engine.history import Snapshot
+    from engine.loading import load_world
     from engine.schedule import SamplerConfig
-    from engine.world import World, load_world
+    from engine.spawn import Spawn
+    from engine.world import World
 
 __all__ = [
     "Action",
@@ -30,6 +32,7 @@ __all__ = [
     "Frame",
     "SamplerConfig",
     "Snapshot",
+    "Spawn",
     "World",
     "load_world",
 ]
@@ -42,8 +45,9 @@ _HOME = {
     "Frame": "frame",
     "SamplerConfig": "schedule",
     "Snapshot": "history",
+    "Spawn": "spawn",
     "World": "world",
-    "load_world": "world",
+    "load_world": "loading",
 }
 
 

@@ -23,14 +23,14 @@ class Snapshot:
         full_res: float32 (1, Tu * 3, H, W) in [-1, 1]; None in a world without an upsampler.
         actions: float32 (1, T, A).
         index: number of steps since the reset.
-        spawn: what it was reset to.
+        spawn: the number of what it was reset to; None for a start of the caller's own.
     """
 
     low_res: Floats
     full_res: Floats | None
     actions: Floats
     index: int
-    spawn: int
+    spawn: int | None
 
 
 class History:
@@ -39,7 +39,8 @@ class History:
     Attributes:
         low_res, full_res, actions: the buffers.
         index: number of steps since the reset.
-        spawn: what it was reset to; None before the first reset.
+        spawn: the number of what it was reset to; None before, or after a start of the caller's own.
+        started: whether there has been a reset.
     """
 
     def __init__(self, sizes: Sizes) -> None:
@@ -50,15 +51,16 @@ class History:
         self.actions: Floats = np.zeros((1, sizes.denoiser_history, sizes.action_size), np.float32)
         self.index = 0
         self.spawn: int | None = None
+        self.started = False
 
-    def begin(self, number: int, spawn: Spawn) -> None:
-        """Fills the buffers from spawn number `number`."""
+    def begin(self, number: int | None, spawn: Spawn) -> None:
+        """Fills the buffers from a spawn and remembers its number."""
         self.low_res[...] = to_signed(spawn.low_res).reshape(self.low_res.shape)
         if self.full_res is not None:
             assert spawn.full_res is not None, "read_spawn checks it against the world's sizes"
             self.full_res[...] = to_signed(spawn.full_res).reshape(self.full_res.shape)
         self.actions[0] = spawn.actions
-        self.index, self.spawn = 0, number
+        self.index, self.spawn, self.started = 0, number, True
 
     def act(self, vector: npt.NDArray[np.float32]) -> None:
         """Writes the player's action, (A,), into the newest slot."""
@@ -82,7 +84,7 @@ class History:
         Raises:
             DiamondError: there has been no reset yet.
         """
-        if self.spawn is None:
+        if not self.started:
             raise DiamondError(
                 "snapshot: the world has no history yet", "a reset first", "call world.reset()"
             )
@@ -115,7 +117,7 @@ class History:
         for _, mine, saved in pairs:
             if mine is not None and saved is not None:
                 mine[...] = saved
-        self.index, self.spawn = snapshot.index, snapshot.spawn
+        self.index, self.spawn, self.started = snapshot.index, snapshot.spawn, True
 
 
 def _roll(history: Floats, newest: Floats) -> None:

@@ -5,6 +5,7 @@ An npz without pickles, whose arrays must have exactly the dtypes and shapes tha
 """
 
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,26 +49,48 @@ def read_spawn(path: Path, sizes: Sizes, action_space: ActionSpace) -> Spawn:
     Raises:
         DiamondError: not an npz, pickles inside, or arrays other than this world's.
     """
-    expected = {
-        "low_res": TensorSpec("uint8", (sizes.denoiser_history, CHANNELS, *sizes.low_res)),
-        "actions": TensorSpec("uint8", (sizes.denoiser_history, action_space.size)),
-        "next_actions": TensorSpec("uint8", (None, action_space.size)),
-    }
-    if sizes.full_res is not None:
-        expected["full_res"] = TensorSpec("uint8", (sizes.upsampler_history, CHANNELS, *sizes.full_res))
     arrays = _read_npz(path)
-    if set(arrays) != set(expected):
-        raise DiamondError(f"{path}: holds {sorted(arrays)}", f"{sorted(expected)}", _FIX)
-    for name, spec in expected.items():
-        actual = TensorSpec(str(arrays[name].dtype), arrays[name].shape)
-        if not spec.admits(actual.dtype, actual.shape):
-            raise DiamondError(f"{path}: {name} is {actual}", str(spec), _FIX)
+    _check_arrays(f"{path}", arrays, _expected(sizes, action_space.size, "uint8"), _FIX)
     return Spawn(
         low_res=arrays["low_res"],
         full_res=arrays.get("full_res"),
         actions=_read_vectors(path, "actions", arrays, action_space),
         next_actions=_read_vectors(path, "next_actions", arrays, action_space),
     )
+
+
+def check_spawn(spawn: Spawn, sizes: Sizes, action_space: ActionSpace) -> None:
+    """Checks a spawn that did not come from the world's own files.
+
+    Raises:
+        DiamondError: arrays other than this world's, or action vectors that are not valid.
+    """
+    arrays = {name: value for name, value in vars(spawn).items() if value is not None}
+    _check_arrays("spawn", arrays, _expected(sizes, action_space.size, "float32"), "")
+    for vector in (*spawn.actions, *spawn.next_actions):
+        action_space.validate(vector)
+
+
+def _expected(sizes: Sizes, action_size: int, vectors: str) -> dict[str, TensorSpec]:
+    expected = {
+        "low_res": TensorSpec("uint8", (sizes.denoiser_history, CHANNELS, *sizes.low_res)),
+        "actions": TensorSpec(vectors, (sizes.denoiser_history, action_size)),
+        "next_actions": TensorSpec(vectors, (None, action_size)),
+    }
+    if sizes.full_res is not None:
+        expected["full_res"] = TensorSpec("uint8", (sizes.upsampler_history, CHANNELS, *sizes.full_res))
+    return expected
+
+
+def _check_arrays(
+    where: str, arrays: Mapping[str, npt.NDArray[Any]], expected: Mapping[str, TensorSpec], fix: str
+) -> None:
+    if set(arrays) != set(expected):
+        raise DiamondError(f"{where}: holds {sorted(arrays)}", f"{sorted(expected)}", fix)
+    for name, spec in expected.items():
+        actual = TensorSpec(str(arrays[name].dtype), arrays[name].shape)
+        if not spec.admits(actual.dtype, actual.shape):
+            raise DiamondError(f"{where}: {name} is {actual}", str(spec), fix)
 
 
 def _read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:

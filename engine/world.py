@@ -8,7 +8,6 @@ once.
 
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -16,10 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.actions import Action, ActionSpace
-from engine.backends import open_backend
 from engine.backends.base import Backend
 from engine.bundle import Bundle
-from engine.catalog import resolve
 from engine.errors import DiamondError
 from engine.frame import Floats, Frame, to_pixels
 from engine.graphs import CHANNELS
@@ -29,51 +26,13 @@ from engine.manifest import Manifest
 from engine.network import Network
 from engine.noise import NoiseSource, SeededNoise
 from engine.schedule import SamplerConfig
+from engine.spawn import Spawn, check_spawn
 
 _NO_NETWORK_MS = {"conditioner": 0.0, "denoiser": 0.0, "upsampler": 0.0}
 
 
-def load_world(
-    world: str | Path,
-    backend: str = "auto",
-    precision: str | None = None,
-    preset: str | None = None,
-    seed: int = 0,
-    noise: NoiseSource | None = None,
-    threads: int | None = None,
-    samplers: Mapping[str, SamplerConfig] | None = None,
-    verify: bool = True,
-) -> "World":
-    """Finds, verifies and loads a world; `reset` comes next.
-
-    Args:
-        world: a name such as "freedoom", or a bundle directory.
-        backend: "auto", or one of `engine.backends.BACKENDS`.
-        precision: which of the world's graphs; None takes the one that the backend runs best.
-        preset: sampler settings of both networks; None takes the world's default.
-        seed: seeds the noise, 0 to 2^32 - 1.
-        noise: replaces the seeded noise.
-        threads: CPU threads; None lets the backend decide.
-        samplers: settings by network ("denoiser", "upsampler") that replace the preset's.
-        verify: compare the hashes of all files first.
-
-    Raises:
-        DiamondError: what is wrong with the world, the backend or an argument.
-    """
-    bundle = Bundle.open(resolve(world), verify)
-    runtime = open_backend(backend, threads)
-    try:
-        loaded = World(bundle, runtime, precision, preset, seed, noise)
-        for network, config in (samplers or {}).items():
-            loaded.set_sampler(network, config)
-    except BaseException:
-        runtime.close()
-        raise
-    return loaded
-
-
 class World:
-    """A loaded world; `load_world` makes one. Arguments as there; it owns the backend from now on."""
+    """A loaded world; `engine.loading.load_world` makes one. Arguments as there; it owns the backend from now on."""
 
     def __init__(
         self,
@@ -223,6 +182,25 @@ class World:
         self._next_actions = read_only(start.next_actions)
         return self._frame(began)
 
+    def begin(self, start: Spawn) -> Frame:
+        """Starts from frames of the caller's own, such as a moment of a recording.
+
+        Args:
+            start: histories of this world's sizes.
+
+        Returns:
+            The newest frame of `start`, with index 0.
+
+        Raises:
+            DiamondError: arrays of other sizes, or invalid actions; the world is then as it was.
+        """
+        self._require_open()
+        began = time.perf_counter()
+        check_spawn(start, self.manifest.sizes, self.action_space)
+        self._history.begin(None, start)
+        self._next_actions = read_only(start.next_actions)
+        return self._frame(began)
+
     def step(self, action: Action | npt.ArrayLike) -> Frame:
         """Plays one frame.
 
@@ -238,7 +216,7 @@ class World:
         """
         self._require_open()
         history = self._history
-        if history.spawn is None:
+        if not history.started:
             raise DiamondError("step: the world has no history yet", "a reset first", "call world.reset()")
         began = time.perf_counter()
 
@@ -290,7 +268,9 @@ class World:
         """
         self._require_open()
         began = time.perf_counter()
-        next_actions = self.bundle.spawn(snapshot.spawn).next_actions
+        next_actions = np.zeros((0, self.action_space.size), np.float32)
+        if snapshot.spawn is not None:
+            next_actions = self.bundle.spawn(snapshot.spawn).next_actions
         self._history.restore(snapshot)
         self._next_actions = read_only(next_actions)
         return self._frame(began)

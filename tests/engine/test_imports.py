@@ -26,7 +26,7 @@ def modules_after(code: str) -> set[str]:
     [
         "import engine",
         "from engine import *",
-        "import engine.world, engine.catalog, engine.backends, engine.backends.ort",
+        "import engine.loading, engine.world, engine.catalog, engine.backends, engine.backends.ort",
     ],
 )
 def test_importing_the_engine_pulls_in_no_heavy_library(code: str) -> None:

@@ -8,16 +8,17 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-import engine.world as world_module
+import engine.loading as loading_module
 from engine.actions import KEYBOARD_MOUSE_51
 from engine.backends.base import Backend
 from engine.bundle import Bundle
 from engine.errors import DiamondError
 from engine.frame import to_pixels, to_signed
 from engine.history import Snapshot
+from engine.loading import load_world
 from engine.noise import SeededNoise
 from engine.schedule import SamplerConfig
-from engine.world import World, load_world
+from engine.world import World
 from tests.engine.doubles import (
     CASES,
     NumpyBackend,
@@ -204,7 +205,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[NumpyBackend]:
         backends.append(NumpyBackend())
         return backends[-1]
 
-    monkeypatch.setattr(world_module, "open_backend", open_double)
+    monkeypatch.setattr(loading_module, "open_backend", open_double)
     return backends
 
 
@@ -302,6 +303,37 @@ def test_an_unknown_spawn_is_refused_and_changes_nothing(world: World) -> None:
     play(world, WALK)
     with pytest.raises(DiamondError, match="spawn 2"):
         world.reset(2)
+    assert world.step(WALK[0]).index == len(WALK) + 1
+
+
+def test_a_start_of_ones_own_plays_like_the_spawn_with_the_same_frames(world: World) -> None:
+    from_spawn = play(world, WALK)
+    start = world.bundle.spawn(0)
+    first = world.begin(start)
+    assert world.spawn is None
+    assert_same_frames([first, *(world.step(action) for action in WALK)], from_spawn)
+
+
+def test_a_snapshot_of_a_start_of_ones_own_can_be_restored(world: World) -> None:
+    world.begin(world.bundle.spawn(1))
+    saved = world.snapshot()
+    expected = world.step(WALK[0])
+    world.reset(0)
+    world.restore(saved)
+    assert len(world.next_actions) == 0
+    assert_same_frames([world.step(WALK[0])], [expected])
+
+
+def test_a_start_of_other_sizes_is_refused_and_changes_nothing(world: World) -> None:
+    play(world, WALK)
+    start = world.bundle.spawn(0)
+    for wrong in (
+        dataclasses.replace(start, low_res=start.low_res[:, :, 1:]),
+        dataclasses.replace(start, full_res=None),
+        dataclasses.replace(start, actions=start.actions * 2),
+    ):
+        with pytest.raises(DiamondError):
+            world.begin(wrong)
     assert world.step(WALK[0]).index == len(WALK) + 1
 
 

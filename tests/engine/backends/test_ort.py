@@ -16,7 +16,8 @@ from engine.backends.ort import OrtBackend
 from engine.bundle import Bundle
 from engine.errors import DiamondError
 from engine.graphs import GraphSpec, signature
-from engine.world import World, load_world
+from engine.loading import load_world
+from engine.world import World
 from tests.engine.tiny_world import TINY
 
 onnx = pytest.importorskip("onnx", reason="the graphs of these tests are made with onnx")
