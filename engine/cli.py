@@ -1,0 +1,132 @@
+"""diamond-play: a thin door to the player.
+
+diamond-play                                      opens a window on the world that comes along
+diamond-play WORLD --preset quality               another world, better frames
+diamond-play --record session.npz                 keeps what you do
+diamond-play --headless clip.mp4 --actions session.npz --preset quality
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from engine.errors import DiamondError, run_cli
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+RUNS, PLAY, FILES = "What runs it", "The game", "Files"
+
+
+@app.command()
+def play(
+    world: Annotated[str, typer.Argument(help="name of a world, or the directory of one")] = "freedoom",
+    backend: Annotated[
+        str,
+        typer.Option(
+            help="auto picks and says why; one asked for by name never falls back", rich_help_panel=RUNS
+        ),
+    ] = "auto",
+    precision: Annotated[
+        str | None,
+        typer.Option(help="fp32, int8, ...; default: what the backend runs best", rich_help_panel=RUNS),
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="CPU threads; default: one a physical core", rich_help_panel=RUNS)
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="sampler settings: fast, quality, ...", rich_help_panel=PLAY)
+    ] = None,
+    steps: Annotated[
+        str,
+        typer.Option(help="sampler steps of the denoiser, or N,M with the upsampler's", rich_help_panel=PLAY),
+    ] = "",
+    seed: Annotated[
+        int | None,
+        typer.Option(help="seed of the noise; default: the recording's, or 0", rich_help_panel=PLAY),
+    ] = None,
+    spawn: Annotated[
+        int | None, typer.Option(help="where to start; default: the recording's, or 0", rich_help_panel=PLAY)
+    ] = None,
+    fps: Annotated[
+        float | None,
+        typer.Option(help="frames a second to aim at; default: the world's", rich_help_panel=PLAY),
+    ] = None,
+    mouse_multiplier: Annotated[
+        float, typer.Option(help="mouse units of the world per pixel", rich_help_panel=PLAY)
+    ] = 10.0,
+    size: Annotated[
+        int | None, typer.Option(help="window: so many times the frame's size", rich_help_panel=PLAY)
+    ] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            help="record the actions (FILE.npz, replays exactly) or the frames (FILE.mp4)",
+            metavar="FILE",
+            rich_help_panel=FILES,
+        ),
+    ] = None,
+    actions: Annotated[
+        Path | None, typer.Option(help="play recorded actions", metavar="FILE.npz", rich_help_panel=FILES)
+    ] = None,
+    headless: Annotated[
+        Path | None,
+        typer.Option(help="no window: render to a video", metavar="FILE.mp4", rich_help_panel=FILES),
+    ] = None,
+    frames: Annotated[
+        int | None,
+        typer.Option(
+            help="length of the video at most; default: the recorded actions",
+            metavar="N",
+            rich_help_panel=FILES,
+        ),
+    ] = None,
+) -> None:
+    """Play a world in a window, or render it to a video.
+
+    Without a display, ten seconds of recorded play are rendered to WORLD.mp4.
+    Controls are printed at the start; in the window, a click captures the mouse and Escape releases it.
+    """
+    from engine.player.launch import PlayConfig
+    from engine.player.launch import play as launch
+
+    launch(
+        PlayConfig(
+            world=world,
+            backend=backend,
+            precision=precision,
+            threads=threads,
+            preset=preset,
+            steps=_steps(steps),
+            seed=seed,
+            spawn=spawn,
+            fps=fps,
+            record=record,
+            headless=headless,
+            frames=frames,
+            actions=actions,
+            mouse_multiplier=mouse_multiplier,
+            size=size,
+        )
+    )
+
+
+def _steps(text: str) -> tuple[int, ...]:
+    """The numbers of "3" or "3,10"; none of "".
+
+    Raises:
+        DiamondError: something else.
+    """
+    try:
+        return tuple(int(part) for part in text.split(",") if text)
+    except ValueError:
+        raise DiamondError(f"--steps {text}", "N, or N,M: denoiser and upsampler") from None
+
+
+def main() -> None:
+    """The console entry."""
+    run_cli(app)
+
+
+if __name__ == "__main__":
+    main()

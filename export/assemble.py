@@ -1,0 +1,205 @@
+"""Puts a world together: graphs, spawns, notices and manifest, through the parity gate, into one bundle.
+
+Everything happens in a temporary directory beside the bundle's place. Only a bundle that has passed the gate is
+moved there; whatever was there before stays until then. Knows nothing of training runs: it is given a `WorldParts`.
+"""
+
+import io
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from engine.actions import ActionSpace
+from engine.bundle import write_bundle
+from engine.errors import DiamondError
+from engine.player.recording import Recording
+from engine.schedule import SamplerConfig
+from engine.spawn import Spawn
+from export.graphs import world_graphs
+from export.onnx import export_graph, tensor_specs
+from export.report import Gates, report_bytes, summary
+from export.verify import check_parity
+from train.model import Agent, DenoiserConfig
+
+PRECISIONS = ("fp32",)
+HORIZON_FRAMES = 1000  # rollouts of these models drift; a player starts over after this many
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class WorldParts:
+    """All that a bundle is made of.
+
+    Attributes:
+        agent: the networks, in evaluation mode on the CPU.
+        name, title, fps, action_space, presets, default_preset: as in world.json.
+        low_res: (height, width) of the denoiser's frames.
+        spawns: where play can start.
+        demo: actions to show the world with, from spawn 0.
+        texts: further files by name in the bundle, such as a licence.
+        made_by: free record of the world's origin.
+    """
+
+    agent: Agent
+    name: str
+    title: str
+    fps: float
+    low_res: tuple[int, int]
+    action_space: ActionSpace
+    presets: Mapping[str, Mapping[str, SamplerConfig | None]]
+    default_preset: str
+    spawns: tuple[Spawn, ...]
+    demo: Recording | None = None
+    texts: Mapping[str, bytes] = field(default_factory=dict)
+    made_by: Mapping[str, Any] = field(default_factory=dict)
+
+
+def build_bundle(
+    parts: WorldParts, out: Path, precision: str = "fp32", gates: Gates | None = None, say: Say | None = None
+) -> Path:
+    """Exports, verifies and writes a world.
+
+    Args:
+        parts: the world.
+        out: the bundle's directory; an existing bundle there is replaced at the very end.
+        precision: of the graphs' weights and arithmetic.
+        gates: how far it may be from PyTorch.
+        say: takes one line of progress at a time.
+
+    Returns:
+        `out`.
+
+    Raises:
+        DiamondError: the gate failed, the precision is unknown, or the disk refuses; `out` is then as it was.
+    """
+    require_precision(precision)
+    say = say or (lambda line: None)
+    with _workplace(out) as folder:
+        files: dict[str, Path | bytes] = dict(parts.texts)
+        graphs: dict[str, Any] = {}
+        for definition in world_graphs(parts.agent, parts.low_res):
+            began = time.perf_counter()
+            name = f"{precision}/{definition.role}.onnx"
+            for path in export_graph(definition, folder / name):
+                files[f"{precision}/{path.name}"] = path
+            graphs[definition.role] = {"file": name, **_tensors(folder / name)}
+            say(
+                f"{name}: {(folder / name).stat().st_size / 1e6:.1f} MB in {time.perf_counter() - began:.1f} s"
+            )
+        for index, spawn in enumerate(parts.spawns):
+            files[f"spawns/{index}.npz"] = spawn_bytes(spawn)
+        if parts.demo is not None:
+            parts.demo.save(folder / "demo.npz")
+            files["actions/demo.npz"] = folder / "demo.npz"
+
+        manifest = _manifest(parts, {precision: graphs})
+        say("parity gate: comparing with PyTorch")
+        candidate = write_bundle(folder / "candidate", manifest, files)
+        report = check_parity(candidate, parts.agent, precision, gates)
+        for line in summary(report):
+            say(f"  {line}")
+        files["parity.json"] = report_bytes(report)
+        return write_bundle(out, manifest, files)
+
+
+def require_precision(precision: str) -> None:
+    """Raises DiamondError for a precision that can't be exported yet."""
+    if precision not in PRECISIONS:
+        raise DiamondError(
+            f"--precision {precision}: this version exports {', '.join(PRECISIONS)} only",
+            expected="fp32; fp16, bf16 and int8 come with a later version",
+            fix="leave --precision out",
+        )
+
+
+def spawn_bytes(spawn: Spawn) -> bytes:
+    """A spawn as the bundle keeps it: npz, frames and actions as uint8."""
+    arrays: dict[str, Any] = {
+        "low_res": spawn.low_res,
+        "actions": spawn.actions.astype(np.uint8),
+        "next_actions": spawn.next_actions.astype(np.uint8),
+    }
+    if spawn.full_res is not None:
+        arrays["full_res"] = spawn.full_res
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
+@contextmanager
+def _workplace(out: Path) -> Iterator[Path]:
+    """A temporary directory beside `out`, on the same disk; gone afterwards."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".export", dir=out.parent))
+    except OSError as error:
+        raise DiamondError(
+            f"{out}: cannot be written: {error.strerror}",
+            "a place to write the world to",
+            "choose another --out",
+        ) from error
+    try:
+        yield folder
+    except OSError as error:
+        raise DiamondError(
+            f"{out}: cannot be written: {error.strerror or error}",
+            f"room for the world's files in {out.parent}",
+            "free some space, or choose another --out",
+        ) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _tensors(path: Path) -> dict[str, Any]:
+    inputs, outputs = tensor_specs(path)
+    return {"inputs": inputs, "outputs": outputs}
+
+
+def _manifest(parts: WorldParts, graphs: Mapping[str, Any]) -> dict[str, Any]:
+    denoiser = parts.agent.cfg.denoiser
+    upsampler = parts.agent.cfg.upsampler
+    factor = None if upsampler is None else upsampler.upsampling_factor
+
+    def history(network: DenoiserConfig | None) -> int | None:
+        return None if network is None else network.inner_model.num_steps_conditioning
+
+    return {
+        "name": parts.name,
+        "title": parts.title,
+        "fps": parts.fps,
+        "low_res": list(parts.low_res),
+        "full_res": None if factor is None else [side * factor for side in parts.low_res],
+        "history": {"denoiser": history(denoiser), "upsampler": history(upsampler)},
+        "action_space": parts.action_space.to_json(),
+        "architecture": {
+            "denoiser": denoiser.to_json(),
+            "upsampler": None if upsampler is None else upsampler.to_json(),
+        },
+        "presets": {
+            name: {network: None if cfg is None else cfg.to_json() for network, cfg in preset.items()}
+            for name, preset in parts.presets.items()
+        },
+        "default_preset": parts.default_preset,
+        "horizon": HORIZON_FRAMES,
+        "graphs": graphs,
+        "spawns": [f"spawns/{index}.npz" for index in range(len(parts.spawns))],
+        "actions": {} if parts.demo is None else {"demo": "actions/demo.npz"},
+        "made_by": {"diamond_engine": _own_version(), "torch": torch.__version__, **parts.made_by},
+    }
+
+
+def _own_version() -> str:
+    try:
+        return version("diamond-engine")
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        return "not installed"
