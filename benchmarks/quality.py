@@ -103,6 +103,7 @@ def spawn_at(episode: Episode, start: int, world: World) -> Spawn:
     stop = start + sizes.denoiser_history
     full_res = None
     if sizes.full_res is not None:
+        assert sizes.upsampler_history is not None
         full_res = episode.full_res(stop - sizes.upsampler_history, stop).transpose(0, 3, 1, 2)
     return Spawn(
         low_res=episode.low_res(start, stop).transpose(0, 3, 1, 2),
@@ -112,7 +113,9 @@ def spawn_at(episode: Episode, start: int, world: World) -> Spawn:
     )
 
 
-def roll_out(world: World, data: Path, segments: int) -> tuple[list[HorizonFigures], list[list[Pixels]], float]:
+def roll_out(
+    world: World, data: Path, segments: int
+) -> tuple[list[HorizonFigures], list[list[Pixels]], float]:
     """Figures at every horizon, rows of a contact sheet (true above imagined), and the median frame_ms."""
     history, frames = world.manifest.sizes.denoiser_history, max(HORIZONS)
     found: dict[int, list[dict[str, float]]] = {horizon: [] for horizon in HORIZONS}
@@ -129,7 +132,9 @@ def roll_out(world: World, data: Path, segments: int) -> tuple[list[HorizonFigur
             if horizon not in HORIZONS and horizon % 8:
                 continue
             low_res = episode.low_res(newest + horizon, newest + horizon + 1)[0]
-            truth = episode.full_res(newest + horizon, newest + horizon + 1)[0] if episode.has_full_res else low_res
+            truth = low_res
+            if world.manifest.sizes.full_res is not None:
+                truth = episode.full_res(newest + horizon, newest + horizon + 1)[0]
             if horizon % 8 == 0:
                 shown.append((truth, frame.rgb))
             if horizon in HORIZONS:
@@ -154,7 +159,7 @@ def roll_out(world: World, data: Path, segments: int) -> tuple[list[HorizonFigur
 
 
 def turning(world: World, data: Path, segments: int) -> dict[str, float]:
-    """Mean horizontal shift, low-res pixels a frame, while the mouse turns left and right, and how often they oppose."""
+    """Mean horizontal shift, low-res pixels a frame, while the mouse turns left or right, and how often they oppose."""
     shifts: dict[str, list[float]] = {"left": [], "right": []}
     for episode, start in held_out_starts(data, segments, world.manifest.sizes.denoiser_history, TURN_FRAMES):
         for name, units in (("left", -TURN_UNITS), ("right", TURN_UNITS)):
@@ -164,8 +169,12 @@ def turning(world: World, data: Path, segments: int) -> dict[str, float]:
                 before = frame.low_res
                 frame = world.step(Action(mouse_dx=units))
                 moved.append(horizontal_shift(before, frame.low_res))
-            shifts[name].append(float(np.mean(moved[1:])))  # the first frame still carries the recording's own turn
-    opposite = np.mean([left > 0 > right for left, right in zip(shifts["left"], shifts["right"], strict=True)])
+            shifts[name].append(
+                float(np.mean(moved[1:]))
+            )  # the first frame still carries the recording's own turn
+    opposite = np.mean(
+        [left > 0 > right for left, right in zip(shifts["left"], shifts["right"], strict=True)]
+    )
     return {
         "mouse_units": TURN_UNITS,
         "shift_turning_left": float(np.mean(shifts["left"])),
@@ -180,14 +189,19 @@ def contact_sheet(rows: list[list[Pixels]], gap: int = 2) -> Pixels:
     sheet = np.full((len(rows) * (height + gap), len(rows[0]) * (width + gap), 3), 32, np.uint8)
     for r, row in enumerate(rows):
         for c, frame in enumerate(row):
-            sheet[r * (height + gap) : r * (height + gap) + height, c * (width + gap) : c * (width + gap) + width] = frame
+            top, left = r * (height + gap), c * (width + gap)
+            sheet[top : top + height, left : left + width] = frame
     return sheet
 
 
 def print_report(report: dict[str, Any]) -> None:
     """The table, ready to paste, then one JSON line."""
-    print(f"\n{report['world']}\n{report['hardware']}; {report['segments']} held-out segments, preset {report['preset']}")
-    print("\n| frames ahead | PSNR dB | copy last frame | true low-res, enlarged | low-res PSNR | sharpness | enlarged |")
+    print(
+        f"\n{report['world']}\n{report['hardware']}; {report['segments']} segments, preset {report['preset']}"
+    )
+    print(
+        "\n| frames | PSNR dB | copy last frame | true low-res, enlarged | low-res PSNR | sharpness | enlarged |"
+    )
     print("|---|---|---|---|---|---|---|")
     for f in report["horizons"]:
         print(
@@ -196,8 +210,9 @@ def print_report(report: dict[str, Any]) -> None:
         )
     turn = report["turning"]
     print(
-        f"\nturning by {turn['mouse_units']} units a frame moves the picture {turn['shift_turning_left']:+.2f} px (left), "
-        f"{turn['shift_turning_right']:+.2f} px (right) a frame; opposite ways in {turn['opposite_fraction']:.0%} of starts"
+        f"\nturning by {turn['mouse_units']} units a frame moves the picture {turn['shift_turning_left']:+.2f} px "
+        f"(left), {turn['shift_turning_right']:+.2f} px (right) a frame; "
+        f"opposite ways in {turn['opposite_fraction']:.0%} of starts"
     )
     print(f"median frame_ms {report['frame_ms']:.1f}\n")
     print(json.dumps(report))
@@ -208,11 +223,15 @@ def quality(
     world: Annotated[str, typer.Argument(help="a world's name or bundle directory")] = "freedoom",
     data: Annotated[Path, typer.Option(help="recordings with held-out episodes")] = Path("data"),
     segments: Annotated[int, typer.Option(min=1, help="rollouts")] = 24,
-    preset: Annotated[str | None, typer.Option(help="sampler preset; the world's default if left out")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="sampler preset; the world's default if left out")
+    ] = None,
     backend: Annotated[str, typer.Option()] = "auto",
     seed: Annotated[int, typer.Option()] = 0,
     json_file: Annotated[Path | None, typer.Option("--json", help="keep the report here")] = None,
-    sheet: Annotated[Path | None, typer.Option(help="contact sheet: true rows above imagined ones, every 8 frames")] = None,
+    sheet: Annotated[
+        Path | None, typer.Option(help="picture: true rows above imagined ones, every 8 frames")
+    ] = None,
 ) -> None:
     """Held-out quality and obedience of a world."""
     with load_world(world, backend=backend, preset=preset, seed=seed) as loaded:

@@ -23,8 +23,7 @@ class Recorder:
         world: the world being played.
         fps: frames a second of a video.
         target: where the first recording goes: .npz for actions, .mp4 for video. Later ones, and the first
-            where this
-            is None, get a name with the time, in the working directory.
+            where this is None, get a name with the time, in the working directory.
 
     Raises:
         DiamondError: a target that cannot be recorded to.
