@@ -117,7 +117,7 @@ def _picture(colours: Any, size: tuple[int, int], shift: int) -> Any:
     y, x = (np.linspace(0, 2 * np.pi, side)[:, None, None] for side in size)
     x = x.transpose(1, 0, 2) + 0.1 * shift
     waves = [np.sin((k + 1) * x + k * y) * colours[i, k] for i in range(3) for k in range(4)]
-    return (np.mean(waves, axis=0) / 4 + 128).clip(0, 255).astype(np.uint8).transpose(2, 0, 1)
+    return (np.mean(waves, axis=0) * 2 + 128).clip(0, 255).astype(np.uint8).transpose(2, 0, 1)
 
 
 def _write_spawn(folder: Path, spawn: Spawn, frames: int) -> None:

@@ -23,7 +23,8 @@ SPARE_BYTES = 64 << 20  # left free on the disk
 RANGE_NOT_SATISFIABLE = 416
 
 Say = Callable[[str], None]
-_OTHER_WAYS = "or give the release's directory with --release DIR"
+_GIVE_IT = "give the release's directory with --release DIR"
+_OTHER_WAYS = f"or {_GIVE_IT}"
 
 
 def fetch_release(offline: bool = False, say: Say = print) -> Path:
@@ -69,7 +70,7 @@ def fetch_release(offline: bool = False, say: Say = print) -> Path:
             "run again: what has arrived is kept",
         )
     say(f"{FOLDER}: comparing {_size(total_bytes(files))} with the hub's hashes")
-    require_files(folder, files, "run again")
+    require_files(folder, files, storage, "run again")
     with suppress(OSError):  # a cache that cannot be written is good for now, only not for --offline later
         write_listing(_listings(storage) / f"{commit}.json", files)
     return folder / FOLDER
@@ -117,7 +118,7 @@ def _find_checked(storage: Path, reason: str, say: Say) -> Path:
     folder = storage / "snapshots" / listings[-1].stem
     files = read_listing(listings[-1])
     say(f"{FOLDER}: {reason}; comparing {_size(total_bytes(files))} in {folder} with the hub's hashes")
-    require_files(folder, files, "run again with the network")
+    require_files(folder, files, storage, "run again with the network")
     return folder / FOLDER
 
 
@@ -137,7 +138,7 @@ def _list_release() -> tuple[str, tuple[ListedFile, ...]]:
         if isinstance(entry, RepoFile)
     )
     if not files:
-        raise DiamondError(f"{REPO} lists no files in {FOLDER}/", "the published release", _OTHER_WAYS)
+        raise DiamondError(f"{REPO} lists no files in {FOLDER}/", "the published release", _GIVE_IT)
     return commit, files
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from engine.errors import DiamondError
 
 _CHUNK_BYTES = 1 << 20
+_NAMED = 4  # wrong files that an error names
 
 
 @dataclass(frozen=True)
@@ -71,16 +72,17 @@ def total_bytes(files: Iterable[ListedFile]) -> int:
     return sum(file.size_bytes for file in files)
 
 
-def require_files(folder: Path, files: Iterable[ListedFile], again: str) -> None:
+def require_files(folder: Path, files: Iterable[ListedFile], cache: Path, again: str) -> None:
     """Checks that a directory holds every file with the listed contents.
 
     Args:
         folder: where the names start.
         files: the listing.
-        again: what to do once the wrong files are deleted, as a half-sentence.
+        cache: what to delete where more than a few files are wrong.
+        again: what to do after that.
 
     Raises:
-        DiamondError: naming each file that is missing, cut short or altered, and what to delete.
+        DiamondError: naming the files that are missing, cut short or altered, and what to delete.
     """
     wrong = []
     delete: set[str] = set()
@@ -98,6 +100,9 @@ def require_files(folder: Path, files: Iterable[ListedFile], again: str) -> None
             wrong.append(f"{file.name} has other contents than the hub lists")
         delete |= {str(path), str(path.resolve())}  # in the cache, the name is a link to the contents
     if wrong:
+        if len(wrong) > _NAMED:
+            wrong[_NAMED:] = [f"{len(wrong) - _NAMED} more are wrong"]
+            delete = {str(cache)}
         raise DiamondError(
             f"{folder}: {'; '.join(wrong)}",
             "every file of the release, exactly as the hub lists it",

@@ -134,9 +134,9 @@ def _data_folder(config: ExportConfig, info: RunInfo) -> Path:
 
 
 def _demo(spawn: Spawn, info: RunInfo, name: str) -> Recording:
-    """The first seconds of what was really done after spawn 0."""
-    actions = spawn.next_actions[: round(DEMO_SECONDS * info.fps)].astype(np.uint8)
-    return Recording(actions, info.action_space, info.fps, seed=0, spawn=0, world=name)
+    """What was really done in spawn 0's newest frame and in the seconds after it."""
+    actions = np.concatenate([spawn.actions[-1:], spawn.next_actions])[: round(DEMO_SECONDS * info.fps)]
+    return Recording(actions.astype(np.uint8), info.action_space, info.fps, seed=0, spawn=0, world=name)
 
 
 def _read(path: Path) -> bytes:

@@ -1,8 +1,8 @@
 """Places to start from, picked in held-out episodes: frames the networks have never trained on.
 
 Spawns are spread evenly over the episodes, and within an episode over stretches of it. In each stretch the place is
-chosen by motion: a steady amount of it, so that the first seconds show a world that moves, but neither a cut
-(respawn, map change) nor a flick. Knows recordings, not networks.
+one of steady motion with no cut nearby (respawn, map change), so that the first seconds show a world that moves, and of
+those the one with the most varied picture: a view, not a wall. Knows recordings, not networks.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from train.data.folder import episode_paths
 NEXT_ACTIONS = 200
 SHORTEST_SEQUEL = 16  # actions after a spawn, as many as the parity gate plays
 CUT = 4.0  # a change this many times that of the frames around it
-BRISK = 0.75  # of the fastest motion of a stretch, flicks left out
+MOVING = 0.5  # of the fastest motion of a stretch, flicks left out
 MOTION_FRAMES = 8
 
 
@@ -75,7 +75,8 @@ def choose_position(
 ) -> int:
     """Where in frames (T, h, w, 3) a spawn's newest frame should be, within one of equal stretches of them.
 
-    Of the positions with no cut nearby (of all, where there is none such), the one in briskest steady motion.
+    Of the positions in motion with no cut nearby (of all in motion, where there is none such), the one with the
+    most varied picture.
     """
     first = history - 1
     sequel = min(NEXT_ACTIONS, max(SHORTEST_SEQUEL, (len(low_res) - history) // 2))
@@ -89,7 +90,15 @@ def choose_position(
     calm = np.array([window.max() <= CUT * np.median(window) for window in windows])
     if calm.any():
         candidates, motion = candidates[calm], motion[calm]
-    return int(candidates[np.argmin(np.abs(motion - BRISK * np.quantile(motion, 0.95)))])
+    candidates = candidates[motion >= MOVING * np.quantile(motion, 0.95)]
+    return int(max(candidates, key=lambda t: variety(low_res[t])))
+
+
+def variety(frame: npt.NDArray[np.uint8]) -> float:
+    """Entropy in bits of a picture's (h, w, 3) colours, in 64 of them: little for a wall, much for a view."""
+    red, green, blue = np.moveaxis(frame >> 6, -1, 0)
+    share = np.bincount((red * 16 + green * 4 + blue).ravel(), minlength=64) / red.size
+    return float(-(share[share > 0] * np.log2(share[share > 0])).sum())
 
 
 def _require_fits(episode: Episode, windows: Windows) -> None:
@@ -105,7 +114,7 @@ def _require_fits(episode: Episode, windows: Windows) -> None:
 
 
 def _spawn(episode: Episode, newest: int, windows: Windows) -> Spawn:
-    """Action t was taken while frame t was the newest, so the recorded sequel starts with the newest frame's."""
+    """Action t was taken in frame t: the newest frame's is the last of `actions`, the sequel begins behind it."""
     end = newest + 1
 
     def channels_first(frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -118,5 +127,5 @@ def _spawn(episode: Episode, newest: int, windows: Windows) -> Spawn:
         low_res=channels_first(episode.low_res(end - windows.denoiser_history, end)),
         full_res=full_res,
         actions=episode.actions(end - windows.denoiser_history, end).astype(np.float32),
-        next_actions=episode.actions(newest, min(len(episode), newest + NEXT_ACTIONS)).astype(np.float32),
+        next_actions=episode.actions(end, min(len(episode), end + NEXT_ACTIONS)).astype(np.float32),
     )

@@ -157,11 +157,12 @@ def compare_evaluations(
 
 
 def compare_rollout(world: World, agent: Agent, spawn: int, frames: int) -> dict[str, Any]:
-    """Plays what was recorded after a spawn (then idles) in the engine and in PyTorch, with the same noise."""
+    """Plays what was recorded from a spawn on (then idles) in the engine and in PyTorch, with the same noise."""
     world.reset(spawn)
+    start = world.bundle.spawn(spawn)
     idle = np.tile(world.action_space.idle(), (frames, 1))
-    actions = np.concatenate([world.next_actions, idle])[:frames]
-    reference = rollout(agent, world.samplers, world.bundle.spawn(spawn), actions, SeededNoise(SEED))
+    actions = np.concatenate([start.actions[-1:], start.next_actions, idle])[:frames]
+    reference = rollout(agent, world.samplers, start, actions, SeededNoise(SEED))
     rows = []
     for action, expected in zip(actions, reference, strict=True):
         frame = world.step(action)

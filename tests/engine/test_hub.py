@@ -1,6 +1,5 @@
 """Fetching the published world: from a double of the hub that can cut, stall, alter and refuse."""
 
-import dataclasses
 import os
 import shutil
 import socket
@@ -14,8 +13,7 @@ import pytest
 
 from engine.errors import DiamondError
 from engine.hub import fetch_release
-from engine.hub_listing import ListedFile, read_listing, require_files, write_listing
-from tests.engine.hub_double import HubDouble, fetch, git_sha1, serving, sha256, start_fetch
+from tests.engine.hub_double import HubDouble, fetch, serving, sha256, start_fetch
 
 TINY = Path(__file__).parents[1] / "golden" / "published_tiny"
 CHECKPOINT, YAML = "csgo/model/csgo.pt", "csgo/config/agent/csgo.yaml"
@@ -294,54 +292,3 @@ def test_a_missing_library_is_answered_with_the_command_that_installs_it(
 def test_importing_the_fetcher_does_not_import_the_library() -> None:
     code = "import engine.hub, sys; sys.exit('huggingface_hub' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-LISTED = ListedFile("csgo/a", 3, sha256(b"abc"))
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"name": "../a"},
-        {"name": "/etc/passwd"},
-        {"name": "csgo/../../a"},
-        {"name": "csgo\\a"},
-        {"digest": ""},
-        {"digest": "../../a"},
-        {"size_bytes": -1},
-        {"size_bytes": None},
-    ],
-)
-def test_a_listing_that_leads_elsewhere_or_names_no_contents_is_refused(change: dict[str, object]) -> None:
-    with pytest.raises(DiamondError, match="the hub lists"):
-        dataclasses.replace(LISTED, **change)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("digest", [sha256(b"abc"), git_sha1(b"abc")], ids=["sha256", "git"])
-def test_both_digests_of_the_hub_describe_contents(tmp_path: Path, digest: str) -> None:
-    file = dataclasses.replace(LISTED, digest=digest)
-    (tmp_path / "csgo").mkdir()
-    (tmp_path / "csgo/a").write_bytes(b"abc")
-    require_files(tmp_path, [file], "run again")
-    (tmp_path / "csgo/a").write_bytes(b"abd")
-    with pytest.raises(DiamondError, match="csgo/a has other contents"):
-        require_files(tmp_path, [file], "run again")
-
-
-def test_every_wrong_file_is_named_at_once(tmp_path: Path) -> None:
-    files = [LISTED, dataclasses.replace(LISTED, name="b"), dataclasses.replace(LISTED, name="c")]
-    (tmp_path / "b").write_bytes(b"ab")
-    (tmp_path / "c").write_bytes(b"abd")
-    complaint = "csgo/a is missing; b is cut short: 2 of 3 bytes; c has other contents"
-    with pytest.raises(DiamondError, match=complaint):
-        require_files(tmp_path, files, "run again")
-
-
-def test_a_kept_listing_reads_back_and_a_damaged_one_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "kept" / "listing.json"
-    write_listing(path, [LISTED])
-    assert read_listing(path) == (LISTED,)
-    assert list(path.parent.iterdir()) == [path]
-    path.write_text('{"files": [["../a", 3, "x"]]}')
-    with pytest.raises(DiamondError, match="is damaged"):
-        read_listing(path)

@@ -10,6 +10,7 @@ import pytest
 from engine import load_world
 from engine.bundle import Bundle
 from engine.errors import DiamondError
+from engine.player.playable import recorded_actions
 from engine.player.recording import Recording
 from engine.schedule import SamplerConfig
 from export import assemble
@@ -64,7 +65,7 @@ def test_a_run_becomes_a_world_that_plays_its_own_demo(exported: tuple[Path, lis
         demo.require_space(world.action_space)
         assert demo.spawn == 0
         world.reset(demo.spawn)
-        np.testing.assert_array_equal(demo.actions, world.next_actions[: len(demo.actions)])
+        np.testing.assert_array_equal(demo.actions, recorded_actions(world, 0)[: len(demo.actions)])
         frame = world.step(demo.actions[0])
         assert frame.rgb.shape == (2 * HEIGHT, 2 * WIDTH, 3)
 

@@ -39,6 +39,14 @@ def test_an_episode_without_motion_still_gives_a_position() -> None:
     assert 3 <= choose_position(moving(np.zeros(60)), history=4) < 60
 
 
+def test_a_view_is_preferred_to_a_wall() -> None:
+    frames = moving(np.full(120, 4.0)).copy()
+    frames[40:80, ::2] += np.array((90, 0, 30), np.uint8)
+    position = choose_position(frames, history=4)
+    assert 40 <= position - 3, "the history is on this side of the cut, too"
+    assert position + 8 <= 80
+
+
 def test_spawns_of_one_episode_come_from_different_stretches() -> None:
     frames = moving(np.full(300, 5.0))
     positions = [choose_position(frames, 4, stretch, 3) for stretch in range(3)]
@@ -68,7 +76,7 @@ def test_a_spawn_holds_its_frames_and_the_actions_that_go_with_them(recordings: 
         assert newest == first + 1
         assert abs(int(spawn.full_res[0, 1, 0, 0]) - 4 * newest) < 4  # through JPEG
         assert spawn.actions.argmax(1).tolist() == [first % 3, newest % 3]
-        assert spawn.next_actions[0].argmax() == newest % 3, "the first action is that of the newest frame"
+        assert spawn.next_actions[0].argmax() == (newest + 1) % 3
         assert len(spawn.next_actions) >= 16
 
 

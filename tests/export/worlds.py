@@ -43,10 +43,10 @@ def random_agent(
         upsampler = DenoiserConfig(
             sizes(1), sigma_data, noise_previous_obs=False, upsampling_factor=upsampling_factor
         )
+    # Seeded before each use, and the denoiser comes first: it is the same with and without an upsampler.
+    torch.manual_seed(1)
     agent = Agent(AgentConfig(DenoiserConfig(sizes(history), sigma_data), upsampler, num_actions))
-    torch.manual_seed(
-        1
-    )  # the denoiser comes first, so its weights are the same with and without an upsampler
+    torch.manual_seed(2)
     for parameter in agent.parameters():
         nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5 if parameter.ndim > 1 else 0.2)
     return agent.eval().requires_grad_(False)
