@@ -8,9 +8,7 @@
 Each network has its own folder, so the two can train at the same time in two processes.
 """
 
-import errno
 import json
-import os
 import pickle
 import zipfile
 from collections.abc import Callable
@@ -22,6 +20,7 @@ import torch
 
 from engine.actions import ActionSpace
 from engine.errors import DiamondError
+from engine.whole_file import WholeFile, cannot_write
 from train.config import WorldRecipe
 from train.model import Agent
 
@@ -55,33 +54,24 @@ class RunInfo:
         }
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], object], purpose: str) -> None:
-    """Writes beside `path`, syncs, then replaces. On failure the old file stays and nothing half-made is left."""
-    partial = path.with_name(f".{path.name}.partial")
+def _save(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Replaces a file whole or not at all; its folder is made. A full disk is a DiamondError and keeps the old file."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
-        partial.unlink(missing_ok=True)
-        code = getattr(error, "errno", None)
-        if isinstance(error, RuntimeError) and "write" not in str(error):
+        with WholeFile(path) as whole:
+            write(whole.file)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    except RuntimeError as error:  # how torch.save reports a failed write
+        if "PytorchStreamWriter" not in str(error):
             raise
-        why = "the disk is full" if code in (errno.ENOSPC, errno.EDQUOT) else str(error).splitlines()[0]
-        raise DiamondError(
-            f"could not save {purpose} {path}: {why}",
-            expected="room on the disk and permission to write",
-            fix="free some space, then continue with --resume; the previous file is untouched",
-        ) from error
+        raise cannot_write(path, OSError(str(error).splitlines()[0])) from error
 
 
 def write_run(run_dir: Path, info: RunInfo) -> None:
     """Writes `run.json`."""
     text = json.dumps(info.to_json(), indent=1)
-    write_atomically(run_dir / "run.json", lambda f: f.write(text.encode()), "the run's description")
+    _save(run_dir / "run.json", lambda f: f.write(text.encode()))
 
 
 def read_run(path: str | Path) -> RunInfo:
@@ -113,7 +103,7 @@ def read_run(path: str | Path) -> RunInfo:
 def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
     """Replaces `folder/checkpoint.pt` with `state` (tensors and plain values)."""
     state = {"schema": CHECKPOINT_SCHEMA, **state}
-    write_atomically(folder / "checkpoint.pt", lambda f: torch.save(state, f), "the checkpoint")
+    _save(folder / "checkpoint.pt", lambda f: torch.save(state, f))
 
 
 def load_checkpoint(folder: Path) -> dict[str, Any]:

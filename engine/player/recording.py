@@ -19,8 +19,8 @@ import numpy.typing as npt
 from engine.actions import ActionSpace
 from engine.errors import DiamondError
 from engine.player.playable import PlayableWorld
-from engine.player.whole_file import WholeFile
 from engine.schedule import SamplerConfig
+from engine.whole_file import WholeFile
 
 _MALFORMED = OSError, EOFError, ValueError, TypeError, KeyError, AttributeError, zipfile.BadZipFile
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.errors import DiamondError
-from engine.player.whole_file import WholeFile, cannot_write
+from engine.whole_file import WholeFile, cannot_write
 
 Image = npt.NDArray[np.uint8]
 Enlargement = Literal["nearest", "lanczos"]

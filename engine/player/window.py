@@ -19,7 +19,7 @@ from engine.player.playable import Pixels
 from engine.player.session import Session
 from engine.player.stepper import Stepper
 from engine.player.view import View
-from engine.player.whole_file import WholeFile
+from engine.whole_file import WholeFile
 
 pyglet.options["shadow_window"] = False  # a hidden one, opened on import, which needs a display
 gl, key, mouse = pyglet.gl, pyglet.window.key, pyglet.window.mouse  # imported here, after the option

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import mmap
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import DiamondError
+from engine.whole_file import WholeFile, cannot_write
 
 DTYPES: dict[str, np.dtype[Any]] = {"U8": np.dtype("u1"), "I64": np.dtype("<i8")}
 
@@ -76,29 +75,15 @@ def write_container(path: Path, strings: Mapping[str, str], arrays: Mapping[str,
 
 
 def write_atomically(path: Path, chunks: Sequence[bytes]) -> int:
-    """Write the chunks to a temporary file beside `path`, flush it to the disk, move it into place; the size
-    in bytes.
+    """Write the chunks as one file, whole or not at all, making its folder; the size in bytes.
 
     Raises DiamondError, leaving no partial file, when the disk is full or the folder cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    size = sum(map(len, chunks))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            for chunk in chunks:
-                file.write(chunk)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException as error:  # an interrupt must not leave a partial file either
-        if temporary.is_file():
-            temporary.unlink()
-        if not isinstance(error, OSError):
-            raise
-        raise DiamondError(
-            f"{path}: cannot be written: {error.strerror or error}",
-            expected=f"a writable folder with {size / 1e6:.1f} MB free",
-            fix="Free some space or choose another folder; recording again goes on where it stopped",
-        ) from error
-    return size
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    with WholeFile(path) as whole:
+        for chunk in chunks:
+            whole.file.write(chunk)
+    return sum(map(len, chunks))
