@@ -43,12 +43,14 @@ def _sentence(text: str) -> str:
     return text if text.endswith((".", "!", "?", ":")) else text + "."
 
 
-def run_cli(app: Callable[[], object]) -> None:
+def run_cli(app: Callable[[], object], extra: str = "") -> None:
     """Runs a command-line program and turns how it ended into an exit code.
 
     Args:
         app: a callable without arguments, such as a typer or click application, which reads `sys.argv`
             itself.
+        extra: the extra of this package that brings what the program imports beyond the core; a missing library
+            is then the user's to install, not a defect.
 
     Raises:
         SystemExit: 2 for a `DiamondError` (one message on stderr, no traceback), 130 for Ctrl-C, 1 with a
@@ -59,6 +61,14 @@ def run_cli(app: Callable[[], object]) -> None:
         app()
     except DiamondError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(EXIT_USER)
+    except ModuleNotFoundError as error:
+        library = (error.name or "").partition(".")[0]
+        if not extra or library in ("engine", "train", "export"):
+            traceback.print_exc()
+            sys.exit(EXIT_DEFECT)
+        fix = f"pip install 'diamond-engine[{extra}]'"
+        print(f"error: {DiamondError(f'the library {library} is not installed', '', fix)}", file=sys.stderr)
         sys.exit(EXIT_USER)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -19,6 +19,9 @@ def export(
     out: Annotated[Path, typer.Option(help="directory of the world to write")],
     precision: Annotated[str, typer.Option(help="of weights and arithmetic: fp32")] = "fp32",
     spawns: Annotated[int, typer.Option(help="places to start from, picked from held-out episodes")] = 8,
+    first_spawn: Annotated[
+        int, typer.Option(help="which of them comes first and gives the demonstration")
+    ] = 0,
     data: Annotated[
         Path | None, typer.Option(help="recordings; left out: those the run was trained on")
     ] = None,
@@ -32,12 +35,12 @@ def export(
     """Turn a trained run into a world to play, verified against PyTorch."""
     from export.from_run import ExportConfig, export_run
 
-    export_run(ExportConfig(run, out, precision, spawns, data, name, title, notice, force))
+    export_run(ExportConfig(run, out, precision, spawns, first_spawn, data, name, title, notice, force))
 
 
 def main() -> None:
     """The console script."""
-    run_cli(app)
+    run_cli(app, extra="export")
 
 
 if __name__ == "__main__":

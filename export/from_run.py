@@ -31,6 +31,7 @@ class ExportConfig:
     out: Path
     precision: str = "fp32"
     spawns: int = 8
+    first_spawn: int = 0
     data: Path | None = None
     name: str | None = None
     title: str | None = None
@@ -41,6 +42,8 @@ class ExportConfig:
         require_precision(self.precision)
         if self.spawns < 1:
             raise DiamondError(f"--spawns {self.spawns}", expected="at least 1")
+        if not 0 <= self.first_spawn < self.spawns:
+            raise DiamondError(f"--first-spawn {self.first_spawn}", expected=f"0 to {self.spawns - 1}")
         if self.name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", self.name):
             raise DiamondError(
                 f"--name {self.name!r}", expected="a word of letters, digits, '-', '_' and '.'"
@@ -83,6 +86,7 @@ def parts_from_run(config: ExportConfig, say: Say) -> WorldParts:
     )
     data = _data_folder(config, info)
     spawns = pick_spawns(data, windows, config.spawns)
+    spawns = (*spawns[config.first_spawn :], *spawns[: config.first_spawn])
     say(f"{len(spawns)} spawns from the held-out episodes of {data}")
 
     name = config.name or info.recipe.name

@@ -4,6 +4,7 @@ import ast
 import os
 import subprocess
 from pathlib import Path
+from shutil import which
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("engine", "export", "train")
@@ -19,10 +20,10 @@ def python_files(*rooms: str) -> list[Path]:
 
 
 def tracked_files() -> list[Path]:
-    """What git tracks or would track; in an unpacked archive, everything but what the tools made."""
+    """What git tracks or would track; without git or a repository, everything but what the tools made."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
-    if done.returncode == 0:
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False) if which("git") else None
+    if done and done.returncode == 0:
         return [path for name in done.stdout.decode().split("\0") if name and (path := ROOT / name).is_file()]
     found = []
     for folder, folders, names in os.walk(ROOT):

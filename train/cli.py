@@ -39,7 +39,7 @@ def train(
 
 def main() -> None:
     """The console entry."""
-    run_cli(app)
+    run_cli(app, extra="train")
 
 
 if __name__ == "__main__":

@@ -21,11 +21,11 @@ PUBLISHED_PRESETS: dict[str, dict[str, SamplerConfig | None]] = {
 # Differs from the paper's release: worlds of this size are sharper from the full sigma_max of noise.
 SMALL_WORLD_PRESETS: dict[str, dict[str, SamplerConfig | None]] = {
     "fast": {
-        "denoiser": SamplerConfig(steps=3, s_cond=0.005, initial_std=5.0),
+        "denoiser": SamplerConfig(steps=2, sigma_min=0.3, s_cond=0.005, initial_std=5.0),
         "upsampler": SamplerConfig(steps=1, sigma_min=1.0, initial_std=5.0),
     },
     "quality": {
-        "denoiser": SamplerConfig(steps=10, s_cond=0.005, initial_std=5.0),
+        "denoiser": SamplerConfig(steps=4, sigma_min=0.1, s_cond=0.005, initial_std=5.0),
         "upsampler": SamplerConfig(steps=3, sigma_min=0.02, initial_std=5.0),
     },
 }

@@ -4,12 +4,14 @@ Nothing is drawn on a timer: the stepper's thread wakes the event loop with each
 decided in `view.py`. The only file that imports pyglet; importing it touches no display.
 """
 
+import sys
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import pyglet
+import pyglet.lib
 
 from engine.errors import DiamondError
 from engine.player.controller import Controller
@@ -36,6 +38,8 @@ def display_problem() -> str | None:
     """Why no display opens; None where one does."""
     try:
         pyglet.display.get_display()
+        if sys.platform.startswith("linux"):
+            pyglet.lib.load_library("fontconfig")  # the header's text needs it, and would ask only then
     except Exception as error:  # each platform has its own
         return str(error)
     return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 from pathlib import Path
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 from tqdm import tqdm
@@ -13,8 +13,9 @@ from tqdm import tqdm
 from engine.errors import DiamondError, run_cli
 from train.data.arena import Monsters
 from train.data.container import write_atomically
-from train.data.record import RecordConfig, record
-from train.data.report import Stats, contact_sheet, stats, validate
+
+if TYPE_CHECKING:
+    from train.data.report import Stats
 
 BROKEN_SHOWN = 20
 
@@ -41,6 +42,8 @@ def record_freedoom(
     monsters: Annotated[str, typer.Option(help="none, few or many.")] = "few",
 ) -> None:
     """Record a court in Freedoom with a scripted player (needs vizdoom)."""
+    from train.data.record import RecordConfig, record
+
     config = RecordConfig(
         out.absolute(), episodes, frames, seed, workers, test_fraction, cast(Monsters, monsters)
     )
@@ -60,6 +63,8 @@ def record_freedoom(
 @app.command("validate")
 def validate_folder(folder: Folder) -> None:
     """Read every file whole, and list those that are broken (exit code 2 if there are any)."""
+    from train.data.report import validate
+
     with tqdm(unit=" episodes", desc=folder.name) as bar:
 
         def show(done: int, total: int) -> None:
@@ -86,6 +91,8 @@ def show_stats(
     sheet: Annotated[Path | None, typer.Option(help="Where to write a contact sheet, as PNG.")] = None,
 ) -> None:
     """Count episodes, hours, keys and mouse bins; write a contact sheet."""
+    from train.data.report import contact_sheet, stats
+
     print(_describe(folder, stats(folder)))
     if sheet is not None:
         picture, png = contact_sheet(folder), io.BytesIO()
@@ -108,7 +115,7 @@ def _describe(folder: Path, result: Stats) -> str:
 
 def main() -> None:
     """The console entry point."""
-    run_cli(app)
+    run_cli(app, extra="doom")
 
 
 if __name__ == "__main__":
