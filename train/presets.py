@@ -31,31 +31,23 @@ SMALL_WORLD_PRESETS: dict[str, dict[str, SamplerConfig | None]] = {
 }
 
 
+def _agent(denoiser: InnerModelConfig, upsampler: InnerModelConfig) -> AgentConfig:
+    """Both networks in the published arrangement: enlargement by 5, 51 actions, noise on the denoiser's history only."""
+    return AgentConfig(
+        DenoiserConfig(denoiser),
+        DenoiserConfig(upsampler, noise_previous_obs=False, upsampling_factor=5),
+        num_actions=51,
+    )
+
+
 def _freedoom() -> WorldRecipe:
-    denoiser = DenoiserConfig(
-        InnerModelConfig(
-            num_steps_conditioning=4,
-            cond_channels=256,
-            depths=(2, 2, 2, 2),
-            channels=(32, 32, 64, 96),
-            attn_depths=(False, False, True, True),
-        )
-    )
-    upsampler = DenoiserConfig(
-        InnerModelConfig(
-            num_steps_conditioning=1,
-            cond_channels=128,
-            depths=(2, 2, 2, 2),
-            channels=(16, 32, 32, 64),
-            attn_depths=(False, False, False, False),
-        ),
-        noise_previous_obs=False,
-        upsampling_factor=5,
-    )
     return WorldRecipe(
         name="freedoom",
         title="Freedoom deathmatch arena",
-        agent=AgentConfig(denoiser, upsampler, num_actions=51),
+        agent=_agent(
+            InnerModelConfig(4, 256, (2, 2, 2, 2), (32, 32, 64, 96), (False, False, True, True)),
+            InnerModelConfig(1, 128, (2, 2, 2, 2), (16, 32, 32, 64), (False,) * 4),
+        ),
         denoiser=NetworkTraining(
             steps=12_000,
             batch_size=32,
@@ -83,30 +75,13 @@ def _freedoom() -> WorldRecipe:
 
 
 def _csgo() -> WorldRecipe:
-    denoiser = DenoiserConfig(
-        InnerModelConfig(
-            num_steps_conditioning=4,
-            cond_channels=2048,
-            depths=(2, 2, 2, 2),
-            channels=(128, 256, 512, 1024),
-            attn_depths=(False, False, True, True),
-        )
-    )
-    upsampler = DenoiserConfig(
-        InnerModelConfig(
-            num_steps_conditioning=1,
-            cond_channels=2048,
-            depths=(2, 2, 2, 2),
-            channels=(64, 64, 128, 256),
-            attn_depths=(False, False, False, True),
-        ),
-        noise_previous_obs=False,
-        upsampling_factor=5,
-    )
     return WorldRecipe(
         name="csgo",
         title="Counter-Strike: Global Offensive",
-        agent=AgentConfig(denoiser, upsampler, num_actions=51),
+        agent=_agent(
+            InnerModelConfig(4, 2048, (2, 2, 2, 2), (128, 256, 512, 1024), (False, False, True, True)),
+            InnerModelConfig(1, 2048, (2, 2, 2, 2), (64, 64, 128, 256), (False, False, False, True)),
+        ),
         # 600 epochs of 400 steps each, as published.
         denoiser=NetworkTraining(steps=240_000, batch_size=16, grad_accumulation=8, autoregressive_steps=4),
         upsampler=NetworkTraining(steps=240_000, batch_size=4, grad_accumulation=8, autoregressive_steps=1),
@@ -116,32 +91,16 @@ def _csgo() -> WorldRecipe:
 
 
 def _tiny() -> WorldRecipe:
-    denoiser = DenoiserConfig(
-        InnerModelConfig(
-            num_steps_conditioning=4,
-            cond_channels=32,
-            depths=(1, 1),
-            channels=(8, 16),
-            attn_depths=(False, True),
-        )
-    )
-    upsampler = DenoiserConfig(
-        InnerModelConfig(
-            num_steps_conditioning=1,
-            cond_channels=16,
-            depths=(1, 1, 1, 1),
-            channels=(8, 8, 8, 16),
-            attn_depths=(False, False, False, False),
-        ),
-        noise_previous_obs=False,
-        upsampling_factor=5,
-    )
+    training = NetworkTraining(steps=20, batch_size=2, warmup_steps=2, checkpoint_every=5, sheet_every=10)
     return WorldRecipe(
         name="tiny",
         title="A world for tests",
-        agent=AgentConfig(denoiser, upsampler, num_actions=51),
-        denoiser=NetworkTraining(steps=20, batch_size=2, warmup_steps=2, checkpoint_every=5, sheet_every=10),
-        upsampler=NetworkTraining(steps=20, batch_size=2, warmup_steps=2, checkpoint_every=5, sheet_every=10),
+        agent=_agent(
+            InnerModelConfig(4, 32, (1, 1), (8, 16), (False, True)),
+            InnerModelConfig(1, 16, (1, 1, 1, 1), (8, 8, 8, 16), (False,) * 4),
+        ),
+        denoiser=training,
+        upsampler=training,
         presets=SMALL_WORLD_PRESETS,
         default_preset="fast",
     )

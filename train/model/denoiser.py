@@ -21,12 +21,12 @@ from train.model.unet import UNet
 class InnerModelConfig:
     """Sizes of the U-Net and its conditioning. `attn_depths[i]` puts attention into level i."""
 
-    img_channels: int = 3
     num_steps_conditioning: int = 4
     cond_channels: int = 256
     depths: tuple[int, ...] = (2, 2, 2, 2)
     channels: tuple[int, ...] = (32, 32, 64, 96)
     attn_depths: tuple[bool, ...] = (False, False, True, True)
+    img_channels: int = 3
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "depths", tuple(int(d) for d in self.depths))
