@@ -32,7 +32,7 @@ SMALL_WORLD_PRESETS: dict[str, dict[str, SamplerConfig | None]] = {
 
 
 def _agent(denoiser: InnerModelConfig, upsampler: InnerModelConfig) -> AgentConfig:
-    """Both networks in the published arrangement: enlargement by 5, 51 actions, noise on the denoiser's history only."""
+    """Both networks in the published arrangement: 51 actions, enlargement by 5, noise on the denoiser's history."""
     return AgentConfig(
         DenoiserConfig(denoiser),
         DenoiserConfig(upsampler, noise_previous_obs=False, upsampling_factor=5),
