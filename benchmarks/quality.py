@@ -29,6 +29,7 @@ from engine.spawn import Spawn
 from engine.world import World
 from train.data.episode import Episode
 from train.data.folder import episode_paths
+from train.data.pictures import grid
 
 Pixels = npt.NDArray[np.uint8]
 HORIZONS = (1, 4, 16, 64)
@@ -183,17 +184,6 @@ def turning(world: World, data: Path, segments: int) -> dict[str, float]:
     }
 
 
-def contact_sheet(rows: list[list[Pixels]], gap: int = 2) -> Pixels:
-    """Rows of equal frames as one picture."""
-    height, width, _ = rows[0][0].shape
-    sheet = np.full((len(rows) * (height + gap), len(rows[0]) * (width + gap), 3), 32, np.uint8)
-    for r, row in enumerate(rows):
-        for c, frame in enumerate(row):
-            top, left = r * (height + gap), c * (width + gap)
-            sheet[top : top + height, left : left + width] = frame
-    return sheet
-
-
 def print_report(report: dict[str, Any]) -> None:
     """The table, ready to paste, then one JSON line."""
     print(
@@ -252,7 +242,7 @@ def quality(
     if json_file is not None:
         json_file.write_text(json.dumps(report, indent=1) + "\n")
     if sheet is not None:
-        Image.fromarray(contact_sheet(rows)).save(sheet)
+        Image.fromarray(grid(rows)).save(sheet)
     print_report(report)
 
 

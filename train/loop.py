@@ -72,7 +72,7 @@ def train_network(
         say(f"{name}: resuming at step {step} of {cfg.steps}")
 
     # 2. Data.
-    episodes, skipped = open_episodes(info.data_dir / "train")
+    episodes, skipped = open_episodes(info.data_dir, "train")
     for line in skipped:
         say(f"skipped {line}")
     history = network_cfg.inner_model.num_steps_conditioning

@@ -79,7 +79,7 @@ def prepare_run(request: RunRequest) -> RunInfo:
             "a new run needs a preset and --data", fix="diamond-train freedoom --data DIR --out RUN"
         )
     chosen = override(recipe(request.preset), list(request.settings))
-    episodes, _ = open_episodes(request.data / "train")
+    episodes, _ = open_episodes(request.data, "train")
     meta = episodes[0].meta
     for episode in episodes:
         same = (meta.low_res_size, meta.full_res_size, meta.action_space, meta.fps)
@@ -115,7 +115,10 @@ def _train_with_progress(run_dir: Path, info: RunInfo, name: str, device: str) -
     writer = _tensorboard(folder)
     sampler = info.recipe.presets[info.recipe.default_preset][name]
 
-    with tqdm(total=getattr(info.recipe, name).steps, unit="step", desc=name, dynamic_ncols=True) as bar:
+    steps = getattr(info.recipe, name).steps
+    # Without tqdm's own rate, which would count the steps before a resume.
+    shape = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
+    with tqdm(total=steps, desc=name, dynamic_ncols=True, bar_format=shape) as bar:
 
         def report(progress: Progress) -> None:
             bar.n = progress.step
@@ -161,7 +164,7 @@ def _train_with_progress(run_dir: Path, info: RunInfo, name: str, device: str) -
 
 def _held_out(data_dir: Path, count: int = 3) -> list:
     try:
-        return open_episodes(data_dir / "test")[0][:count]
+        return open_episodes(data_dir, "test")[0][:count]
     except DiamondError:
         return []
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from engine.errors import DiamondError
 from train.data.episode import Episode
+from train.data.folder import Split, episode_paths
 
 
 @dataclass(frozen=True)
@@ -34,17 +35,17 @@ def to_unit(frames: Tensor) -> Tensor:
     return frames.float().div(255).mul(2).sub(1)
 
 
-def open_episodes(folder: Path) -> tuple[list[Episode], list[str]]:
-    """Every readable episode of a folder in name order, and a line for each one that had to be skipped."""
+def open_episodes(data_dir: Path, split: Split) -> tuple[list[Episode], list[str]]:
+    """Every readable episode of a split in name order, and a line for each one that had to be skipped."""
     episodes, skipped = [], []
-    for path in sorted(folder.glob("*.safetensors")):
+    for path in episode_paths(data_dir, split):
         try:
             episodes.append(Episode(path))
         except DiamondError as error:
             skipped.append(error.what)
     if not episodes:
         raise DiamondError(
-            f"{folder}: no readable episode" + (f" ({len(skipped)} broken)" if skipped else ""),
+            f"{data_dir / split}: no readable episode" + (f" ({len(skipped)} broken)" if skipped else ""),
             expected="a folder of .safetensors episodes, as written by diamond-data record",
             fix="check --data; `diamond-data validate DIR` names what is broken",
         )

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from engine.schedule import SamplerConfig
 from train.data.episode import Episode
+from train.data.pictures import grid
 from train.model import Denoiser
 from train.rollout import rollout, sample
 from train.segments import to_unit
@@ -21,16 +22,6 @@ def to_image(frames: Tensor) -> np.ndarray:
     """(N, C, H, W) in [-1, 1] -> uint8 (N, H, W, C)."""
     levels = (frames.clamp(-1, 1) + 1) / 2 * 255
     return levels.round().byte().permute(0, 2, 3, 1).cpu().numpy()
-
-
-def grid(rows: list[np.ndarray], scale: int = 1, gap: int = 2) -> np.ndarray:
-    """Rows of frames uint8 (N, H, W, 3) -> one picture."""
-    N, H, W, _ = rows[0].shape
-    sheet = np.full((len(rows) * (H + gap), N * (W + gap), 3), 32, np.uint8)
-    for r, row in enumerate(rows):
-        for c, frame in enumerate(row):
-            sheet[r * (H + gap) : r * (H + gap) + H, c * (W + gap) : c * (W + gap) + W] = frame
-    return sheet.repeat(scale, axis=0).repeat(scale, axis=1)
 
 
 def _read(episode: Episode, start: int, stop: int) -> tuple[Tensor, Tensor]:

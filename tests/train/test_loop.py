@@ -210,7 +210,7 @@ def test_settings_are_checked(recordings: Path, tmp_path: Path) -> None:
 
 
 def test_a_batch_depends_on_seed_and_step_alone(recordings: Path) -> None:
-    episodes, _ = open_episodes(recordings / "train")
+    episodes, _ = open_episodes(recordings, "train")
     first = SegmentSampler(episodes, 5, 6, seed=3, full_res=True)
     second = SegmentSampler(episodes, 5, 6, seed=3, full_res=True)
     for step in (7, 2):
@@ -221,7 +221,7 @@ def test_a_batch_depends_on_seed_and_step_alone(recordings: Path) -> None:
 
 
 def test_padding_is_black_and_marked_invalid(recordings: Path) -> None:
-    episodes, _ = open_episodes(recordings / "train")
+    episodes, _ = open_episodes(recordings, "train")
     sampler = SegmentSampler(episodes, 12, 64, seed=0, full_res=False)
     batch = sampler.batch(0)
     assert not batch.valid.all()
