@@ -22,13 +22,17 @@ WORLD_JSON = "world.json"
 _CHUNK_BYTES = 1 << 20
 
 
-def write_bundle(out_dir: Path | str, manifest: Mapping[str, Any], files: Mapping[str, Path | bytes]) -> Path:
+def write_bundle(
+    out_dir: Path | str, manifest: Mapping[str, Any], files: Mapping[str, Path | bytes], take: bool = False
+) -> Path:
     """Writes a world.
 
     Args:
         out_dir: the directory to make; one that holds a bundle is replaced, any other is left alone.
         manifest: world.json without "files" and, at will, without "schema"; see docs/bundle.md.
         files: name inside the bundle -> a file to copy, or its bytes.
+        take: move files that lie on the same disk instead of copying them. A failure leaves some of them moved, to a
+            directory that is then deleted: for files that nobody else needs.
 
     Returns:
         `out_dir` as a path.
@@ -47,11 +51,11 @@ def write_bundle(out_dir: Path | str, manifest: Mapping[str, Any], files: Mappin
     for name in files:
         check_file_name(name)
     with _temporary_directory(out_dir) as building:
-        entries = {name: _copy(source, building / name) for name, source in sorted(files.items())}
+        entries = {name: _put(source, building / name, take) for name, source in sorted(files.items())}
         document = {"schema": SCHEMA, **manifest, "files": entries}
         manifest_from_json(document)
         text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-        _copy(text.encode("utf-8"), building / WORLD_JSON)
+        _put(text.encode("utf-8"), building / WORLD_JSON, take)
         _move_into_place(building, out_dir)
     return out_dir
 
@@ -76,9 +80,15 @@ def _temporary_directory(out_dir: Path) -> Iterator[Path]:
             shutil.rmtree(building, ignore_errors=True)
 
 
-def _copy(source: Path | bytes, target: Path) -> dict[str, Any]:
-    """Copies to disk; returns the entry for "files"."""
+def _put(source: Path | bytes, target: Path, take: bool) -> dict[str, Any]:
+    """Copies or moves to the place of the bundle being built; returns the entry for "files"."""
     target.parent.mkdir(parents=True, exist_ok=True)
+    if take and isinstance(source, Path) and source.stat().st_dev == target.parent.stat().st_dev:
+        source.rename(target)
+        with target.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            os.fsync(file.fileno())
+            return {"sha256": digest, "bytes": file.tell()}
     sha256 = hashlib.sha256()
     with target.open("xb") as output:
         for chunk in _chunks(source):

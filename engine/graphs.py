@@ -129,6 +129,7 @@ def signature(role: str, sizes: Sizes, modulation: int) -> tuple[Tensors, Tensor
     }
     if role == "upsampler":
         inputs["low_res"] = tensor(1, CHANNELS, *sizes.low_res)
+        inputs["enlarged_noise"] = tensor(1, CHANNELS, *size)
     return inputs, {"denoised": tensor(1, CHANNELS, *size)}
 
 

@@ -7,19 +7,18 @@ no connection is opened at all. Knows nothing of what the files contain.
 """
 
 import errno
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from engine.errors import DiamondError
 from engine.hub_listing import ListedFile, read_listing, require_files, total_bytes, write_listing
+from engine.space import free_disk_bytes, require_disk, size_text
 
 REPO = "eloialonso/diamond"
 FOLDER = "csgo"
 INSTALL = 'pip install "diamond-engine[hub]"'
 RESUMED_FROM_BYTES = 16 << 20  # smaller files are as quick to fetch anew, and in parallel
-SPARE_BYTES = 64 << 20  # left free on the disk
 RANGE_NOT_SATISFIABLE = 416
 
 Say = Callable[[str], None]
@@ -69,7 +68,7 @@ def fetch_release(offline: bool = False, say: Say = print) -> Path:
             "one version of the release",
             "run again: what has arrived is kept",
         )
-    say(f"{FOLDER}: comparing {_size(total_bytes(files))} with the hub's hashes")
+    say(f"{FOLDER}: comparing {size_text(total_bytes(files))} with the hub's hashes")
     require_files(folder, files, storage, "run again")
     with suppress(OSError):  # a cache that cannot be written is good for now, only not for --offline later
         write_listing(_listings(storage) / f"{commit}.json", files)
@@ -117,7 +116,7 @@ def _find_checked(storage: Path, reason: str, say: Say) -> Path:
         )
     folder = storage / "snapshots" / listings[-1].stem
     files = read_listing(listings[-1])
-    say(f"{FOLDER}: {reason}; comparing {_size(total_bytes(files))} in {folder} with the hub's hashes")
+    say(f"{FOLDER}: {reason}; comparing {size_text(total_bytes(files))} in {folder} with the hub's hashes")
     require_files(folder, files, storage, "run again with the network")
     return folder / FOLDER
 
@@ -149,20 +148,15 @@ def _state_cost(storage: Path, files: tuple[ListedFile, ...], missing: list[List
     cache = storage.parent
     here_bytes = sum(min(_partial(storage, file)[1], file.size_bytes) for file in missing)
     needed_bytes = total_bytes(missing) - here_bytes
-    say(f"{FOLDER}: {len(files)} files, {_size(total_bytes(files))}, of {REPO} at {constants.ENDPOINT}")
+    say(f"{FOLDER}: {len(files)} files, {size_text(total_bytes(files))}, of {REPO} at {constants.ENDPOINT}")
     if not missing:
         say(f"{FOLDER}: nothing to download, all of it is in {cache}")
         return
-    existing = next(path for path in (cache, *cache.parents) if path.exists())
-    free_bytes = shutil.disk_usage(existing).free
-    resuming = f", going on after {_size(here_bytes)}" if here_bytes else ""
-    say(f"{FOLDER}: {_size(needed_bytes)} to download{resuming}; {_size(free_bytes)} free in {cache}")
-    if free_bytes < needed_bytes + SPARE_BYTES:
-        raise DiamondError(
-            f"{cache}: {_size(free_bytes)} free",
-            f"{_size(needed_bytes + SPARE_BYTES)} for the download",
-            f"free some space, set HF_HUB_CACHE to a directory on a larger disk, {_OTHER_WAYS}",
-        )
+    resuming = f", going on after {size_text(here_bytes)}" if here_bytes else ""
+    free = size_text(free_disk_bytes(cache))
+    say(f"{FOLDER}: {size_text(needed_bytes)} to download{resuming}; {free} free in {cache}")
+    fix = f"free some space, set HF_HUB_CACHE to a directory on a larger disk, {_OTHER_WAYS}"
+    require_disk(cache, needed_bytes, "the download", fix)
 
 
 def _partial(storage: Path, file: ListedFile) -> tuple[Path, int]:
@@ -271,11 +265,3 @@ def _is_transfer_failure(error: Exception) -> bool:
     """Whether the network, hub or disk failed, rather than this program; HTTP libraries differ between versions."""
     transports = ("huggingface_hub", "httpx", "httpx2", "httpcore", "requests", "urllib3", "hf_xet")
     return isinstance(error, OSError) or type(error).__module__.partition(".")[0] in transports
-
-
-def _size(size_bytes: int) -> str:
-    """1.53 GB, 436.5 kB."""
-    for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
-        if size_bytes >= unit:
-            return f"{size_bytes / unit:.2f} {name}"
-    return f"{size_bytes} bytes"

@@ -17,7 +17,7 @@ from engine.fields import Fields
 from engine.graphs import Network, Sizes, Tensors, TensorSpec, check_tensors, roles, signature
 from engine.schedule import SamplerConfig
 
-SCHEMA = 1
+SCHEMA = 2
 _FIX = "export the world again with diamond-export"
 _REQUIRED = (
     *("schema", "name", "title", "fps", "low_res", "full_res", "history", "action_space", "architecture"),

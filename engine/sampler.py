@@ -15,6 +15,7 @@ from engine.noise import NoiseSource
 from engine.schedule import Evaluation, SamplerConfig, evaluations
 
 Image = npt.NDArray[np.float32]
+ENLARGED_NOISE = "enlarged_noise"  # an upsampler's input: noise on its enlarged low-res frame
 
 
 class Sampler:
@@ -45,8 +46,12 @@ class Sampler:
         self._slope = np.empty(x_shape, np.float32)
         self._slope_2 = np.empty(x_shape, np.float32)
         self._noise = np.empty(x_shape, np.float32)
+        # What s_cond disturbs, frame by frame: the history, and an upsampler's enlarged frame behind it.
+        enlarged = x_shape[1] if ENLARGED_NOISE in network.spec.inputs else 0
+        _, channels, *size = history_shape
         self._history = np.empty(history_shape, np.float32)
-        self._history_noise = np.empty(history_shape, np.float32)
+        self._enlarged_noise = np.zeros((1, enlarged, *size), np.float32)
+        self._history_noise = np.empty((1, channels + enlarged, *size), np.float32)
 
     def sample(
         self,
@@ -70,12 +75,15 @@ class Sampler:
         """
         x, slope = self._x, self._slope
         inputs = {"history": history, **(more or {})}
+        if ENLARGED_NOISE in self._network.spec.inputs:
+            inputs[ENLARGED_NOISE] = self._enlarged_noise
         self.network_ms = 0.0
         np.multiply(
             noise.normal(f"{self.name}/init", x.shape, frame), np.float32(self.config.initial_std), out=x
         )
         if self.config.s_cond > 0:
             np.copyto(self._history, history)
+            self._enlarged_noise.fill(0)
             inputs["history"] = self._history
 
         for step in self.steps:
@@ -84,12 +92,14 @@ class Sampler:
                 draw = noise.normal(f"{self.name}/step{step.index}/churn", x.shape, frame)
                 x += np.multiply(draw, np.float32(step.churn_std), out=self._noise)
 
-            # 2. Noise on the history. Differs from the paper, which has no history: each step adds to what the
-            # steps before have added (test_history_noise_accumulates_from_step_to_step). An upsampler's low-res
-            # frame stays clean, as in training; the published sampler would noise it, but no preset asks it to.
+            # 2. Noise on the history and, behind it, an upsampler's enlarged frame. Differs from the paper, which
+            # has no history: each step adds to what the steps before have added
+            # (test_history_noise_accumulates_from_step_to_step).
             if step.s_cond > 0:
-                draw = noise.normal(f"{self.name}/step{step.index}/history", self._history.shape, frame)
-                self._history += np.multiply(draw, np.float32(step.s_cond), out=self._history_noise)
+                draw = noise.normal(f"{self.name}/step{step.index}/history", self._history_noise.shape, frame)
+                added = np.multiply(draw, np.float32(step.s_cond), out=self._history_noise)
+                self._history += added[:, : self._history.shape[1]]
+                self._enlarged_noise += added[:, self._history.shape[1] :]
 
             # 3. The prediction. A step down to 0 ends on it: x + (x - D) / sigma_hat * (0 - sigma_hat) = D.
             denoised = self._evaluate(step.first, x, inputs, modulation)

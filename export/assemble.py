@@ -8,7 +8,7 @@ import io
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -26,14 +26,13 @@ from engine.schedule import SamplerConfig
 from engine.spawn import Spawn
 from export.graphs import world_graphs
 from export.onnx import export_graph, tensor_specs
+from export.options import Say
 from export.report import Gates, report_bytes, summary
 from export.verify import check_parity
 from train.model import Agent, DenoiserConfig
 
-PRECISIONS = ("fp32",)
+PRECISION = "fp32"  # what a world is made in first; others are made from its graphs, see export.add_precision
 HORIZON_FRAMES = 1000  # rollouts of these models drift; a player starts over after this many
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -64,15 +63,12 @@ class WorldParts:
     made_by: Mapping[str, Any] = field(default_factory=dict)
 
 
-def build_bundle(
-    parts: WorldParts, out: Path, precision: str = "fp32", gates: Gates | None = None, say: Say | None = None
-) -> Path:
-    """Exports, verifies and writes a world.
+def build_bundle(parts: WorldParts, out: Path, gates: Gates | None = None, say: Say | None = None) -> Path:
+    """Exports, verifies and writes a world, in fp32.
 
     Args:
         parts: the world.
         out: the bundle's directory; an existing bundle there is replaced at the very end.
-        precision: of the graphs' weights and arithmetic.
         gates: how far it may be from PyTorch.
         say: takes one line of progress at a time.
 
@@ -80,18 +76,17 @@ def build_bundle(
         `out`.
 
     Raises:
-        DiamondError: the gate failed, the precision is unknown, or the disk refuses; `out` is then as it was.
+        DiamondError: the gate failed, or the disk refuses; `out` is then as it was.
     """
-    require_precision(precision)
     say = say or (lambda line: None)
     with _workplace(out) as folder:
         files: dict[str, Path | bytes] = dict(parts.texts)
         graphs: dict[str, Any] = {}
         for definition in world_graphs(parts.agent, parts.low_res):
             began = time.perf_counter()
-            name = f"{precision}/{definition.role}.onnx"
+            name = f"{PRECISION}/{definition.role}.onnx"
             for path in export_graph(definition, folder / name):
-                files[f"{precision}/{path.name}"] = path
+                files[f"{PRECISION}/{path.name}"] = path
             graphs[definition.role] = {"file": name, **_tensors(folder / name)}
             say(
                 f"{name}: {(folder / name).stat().st_size / 1e6:.1f} MB in {time.perf_counter() - began:.1f} s"
@@ -102,24 +97,17 @@ def build_bundle(
             parts.demo.save(folder / "demo.npz")
             files["actions/demo.npz"] = folder / "demo.npz"
 
-        manifest = _manifest(parts, {precision: graphs})
+        manifest = _manifest(parts, {PRECISION: graphs})
         say("parity gate: comparing with PyTorch")
-        candidate = write_bundle(folder / "candidate", manifest, files)
-        report = check_parity(candidate, parts.agent, precision, gates)
+        candidate = write_bundle(folder / "candidate", manifest, files, take=True)
+        report = check_parity(candidate, parts.agent, PRECISION, gates)
         for line in summary(report):
             say(f"  {line}")
-        files["parity.json"] = report_bytes(report)
-        return write_bundle(out, manifest, files)
-
-
-def require_precision(precision: str) -> None:
-    """Raises DiamondError for a precision that can't be exported yet."""
-    if precision not in PRECISIONS:
-        raise DiamondError(
-            f"--precision {precision}: this version exports {', '.join(PRECISIONS)} only",
-            expected="fp32; fp16, bf16 and int8 come with a later version",
-            fix="leave --precision out",
-        )
+        files[f"{PRECISION}/parity.json"] = report_bytes(report)
+        files = {
+            name: source if isinstance(source, bytes) else candidate / name for name, source in files.items()
+        }
+        return write_bundle(out, manifest, files, take=True)
 
 
 def spawn_bytes(spawn: Spawn) -> bytes:

@@ -1,6 +1,8 @@
 """diamond-export: a thin door to the exporter.
 
-diamond-export RUN --out WORLD        then: diamond-play WORLD
+diamond-export csgo                       the published world: fetched, converted, verified; then: diamond-play csgo
+diamond-export --precision fp16           more precisions of a world that is here
+diamond-export RUN --out WORLD            a world of one's own, from a training run
 """
 
 from pathlib import Path
@@ -8,34 +10,77 @@ from typing import Annotated
 
 import typer
 
+from engine.catalog import EMBEDDED, PUBLISHED
 from engine.errors import run_cli
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
+HUB, RUN = "The published world", "From a training run"
+
 
 @app.command()
 def export(
-    run: Annotated[Path, typer.Argument(help="run directory, as diamond-train --out wrote it")],
-    out: Annotated[Path, typer.Option(help="directory of the world to write")],
-    precision: Annotated[str, typer.Option(help="of weights and arithmetic: fp32")] = "fp32",
-    spawns: Annotated[int, typer.Option(help="places to start from, picked from held-out episodes")] = 8,
+    source: Annotated[
+        str | None,
+        typer.Argument(help="freedoom, csgo, or the directory of a training run, a release or a world"),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="directory of the world to write; default: where diamond-play finds it by name, or in place"
+        ),
+    ] = None,
+    precision: Annotated[
+        str, typer.Option(help="fp32, fp16, bf16, int8, or several with commas; fp32 is always there")
+    ] = "fp32",
+    force: Annotated[bool, typer.Option("--force", help="replace what is there already")] = False,
+    name: Annotated[str | None, typer.Option(help="the world's name; default: the source's")] = None,
+    title: Annotated[str | None, typer.Option(help="the world's title for people")] = None,
+    release: Annotated[
+        Path | None,
+        typer.Option(help="the release's directory, instead of a download", rich_help_panel=HUB),
+    ] = None,
+    offline: Annotated[
+        bool,
+        typer.Option(
+            "--offline", help="open no connection: use what was downloaded before", rich_help_panel=HUB
+        ),
+    ] = False,
+    spawns: Annotated[
+        int, typer.Option(help="places to start from, picked from held-out episodes", rich_help_panel=RUN)
+    ] = 8,
     first_spawn: Annotated[
-        int, typer.Option(help="which of them comes first and gives the demonstration")
+        int,
+        typer.Option(help="which of them comes first and gives the demonstration", rich_help_panel=RUN),
     ] = 0,
     data: Annotated[
-        Path | None, typer.Option(help="recordings; left out: those the run was trained on")
+        Path | None,
+        typer.Option(help="recordings; default: those the run was trained on", rich_help_panel=RUN),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="the world's name; left out: the recipe's")] = None,
-    title: Annotated[str | None, typer.Option(help="the world's title for people")] = None,
     notice: Annotated[
-        Path | None, typer.Option(help="licence or notice of the game, put into the world")
+        Path | None,
+        typer.Option(help="licence or notice of the game, put into the world", rich_help_panel=RUN),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="replace a world that is there already")] = False,
 ) -> None:
-    """Turn a trained run into a world to play, verified against PyTorch."""
-    from export.from_run import ExportConfig, export_run
+    """Make a world to play, or more precisions of it, verified before it is written."""
+    from export.job import ExportJob, export_world
+    from export.options import RunOptions
 
-    export_run(ExportConfig(run, out, precision, spawns, first_spawn, data, name, title, notice, force))
+    if source is None:
+        source = EMBEDDED[0] if release is None else PUBLISHED
+    export_world(
+        ExportJob(
+            source=source,
+            out=out,
+            precisions=tuple(part.strip() for part in precision.split(",")),
+            release=release,
+            offline=offline,
+            force=force,
+            name=name,
+            title=title,
+            run=RunOptions(spawns, first_spawn, data, notice),
+        )
+    )
 
 
 def main() -> None:

@@ -1,21 +1,15 @@
-"""A training run -> a bundle: what `diamond-export RUN` does.
+"""A training run -> the parts of a world: its networks (EMA weights), its description, and spawns picked from its
+held-out recordings."""
 
-Reads the run's networks (EMA weights) and description, picks spawns from its held-out recordings, and hands all of
-it to `export.assemble`.
-"""
-
-import re
-import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from engine.bundle_writer import WORLD_JSON
 from engine.errors import DiamondError
 from engine.player.recording import Recording
 from engine.spawn import Spawn
-from export.assemble import Say, WorldParts, build_bundle, require_precision
+from export.assemble import WorldParts
+from export.options import RunOptions, Say
 from export.spawns import Windows, pick_spawns
 from train.checkpoint import NETWORKS, RunInfo, load_agent, load_checkpoint, read_run
 from train.data.folder import DATASET_FILE
@@ -23,58 +17,24 @@ from train.data.folder import DATASET_FILE
 DEMO_SECONDS = 10
 
 
-@dataclass(frozen=True)
-class ExportConfig:
-    """What the user asked for. `data`, `name` and `title` of None take what the run says."""
+def parts_from_run(
+    run: Path, options: RunOptions, say: Say, name: str | None = None, title: str | None = None
+) -> WorldParts:
+    """The world of a run: networks, description, spawns and a demonstration.
 
-    run: Path
-    out: Path
-    precision: str = "fp32"
-    spawns: int = 8
-    first_spawn: int = 0
-    data: Path | None = None
-    name: str | None = None
-    title: str | None = None
-    notice: Path | None = None
-    force: bool = False
+    `name` and `title` of None are the recipe's.
 
-    def __post_init__(self) -> None:
-        require_precision(self.precision)
-        if self.spawns < 1:
-            raise DiamondError(f"--spawns {self.spawns}", expected="at least 1")
-        if not 0 <= self.first_spawn < self.spawns:
-            raise DiamondError(f"--first-spawn {self.first_spawn}", expected=f"0 to {self.spawns - 1}")
-        if self.name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", self.name):
-            raise DiamondError(
-                f"--name {self.name!r}", expected="a word of letters, digits, '-', '_' and '.'"
-            )
-
-
-def export_run(config: ExportConfig, say: Say = print) -> Path:
-    """Makes the bundle; returns its directory. Raises DiamondError, leaving `config.out` as it was."""
-    began = time.perf_counter()
-
-    def timed(line: str) -> None:
-        say(f"[{time.perf_counter() - began:6.1f} s] {line}")
-
-    _require_free(config.out, config.force)
-    parts = parts_from_run(config, timed)
-    build_bundle(parts, config.out, config.precision, say=timed)
-    megabytes = sum(path.stat().st_size for path in config.out.rglob("*") if path.is_file()) / 1e6
-    timed(f"{config.out}: world {parts.name!r}, {len(parts.spawns)} spawns, {megabytes:.1f} MB")
-    return config.out
-
-
-def parts_from_run(config: ExportConfig, say: Say) -> WorldParts:
-    """The world of a run: networks, description, spawns and a demonstration."""
-    info = read_run(config.run)
-    agent = load_agent(config.run)
+    Raises:
+        DiamondError: not a run, not yet trained, or its recordings are gone.
+    """
+    info = read_run(run)
+    agent = load_agent(run)
     steps = {
-        f"{name}_steps": int(load_checkpoint(config.run / name)["step"])
+        f"{name}_steps": int(load_checkpoint(run / name)["step"])
         for name in NETWORKS
         if getattr(agent, name) is not None
     }
-    say(f"{config.run}: " + ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in steps.items()))
+    say(f"{run}: " + ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in steps.items()))
 
     upsampler = info.recipe.agent.upsampler
     windows = Windows(
@@ -84,12 +44,12 @@ def parts_from_run(config: ExportConfig, say: Say) -> WorldParts:
         upsampler_history=1 if upsampler is None else upsampler.inner_model.num_steps_conditioning,
         action_space=info.action_space,
     )
-    data = _data_folder(config, info)
-    spawns = pick_spawns(data, windows, config.spawns)
-    spawns = (*spawns[config.first_spawn :], *spawns[: config.first_spawn])
+    data = _data_folder(options, info)
+    spawns = pick_spawns(data, windows, options.spawns)
+    spawns = (*spawns[options.first_spawn :], *spawns[: options.first_spawn])
     say(f"{len(spawns)} spawns from the held-out episodes of {data}")
 
-    name = config.name or info.recipe.name
+    name = name or info.recipe.name
     presets = {
         preset: {
             net: sampler if net == "denoiser" or upsampler else None for net, sampler in samplers.items()
@@ -99,7 +59,7 @@ def parts_from_run(config: ExportConfig, say: Say) -> WorldParts:
     return WorldParts(
         agent=agent,
         name=name,
-        title=config.title or info.recipe.title,
+        title=title or info.recipe.title,
         fps=info.fps,
         low_res=info.low_res,
         action_space=info.action_space,
@@ -107,28 +67,15 @@ def parts_from_run(config: ExportConfig, say: Say) -> WorldParts:
         default_preset=info.recipe.default_preset,
         spawns=spawns,
         demo=_demo(spawns[0], info, name),
-        texts={} if config.notice is None else {"NOTICE": _read(config.notice)},
+        texts={} if options.notice is None else {"NOTICE": _read(options.notice)},
         made_by={"recipe": info.recipe.name, "recordings": info.world, **steps},
     )
 
 
-def _require_free(out: Path, force: bool) -> None:
-    """Before minutes of work, rather than after them."""
-    if (out / WORLD_JSON).is_file():
-        if not force:
-            raise DiamondError(
-                f"{out}: a world is there already",
-                expected="a new directory",
-                fix="choose another --out, or replace it with --force",
-            )
-    elif out.is_file() or (out.is_dir() and any(out.iterdir())):
-        raise DiamondError(f"{out}: exists and is not a world", "a new directory", "choose another --out")
-
-
-def _data_folder(config: ExportConfig, info: RunInfo) -> Path:
-    folder = config.data or info.data_dir
+def _data_folder(options: RunOptions, info: RunInfo) -> Path:
+    folder = options.data or info.data_dir
     if not (folder / DATASET_FILE).is_file():
-        named = "--data" if config.data else f"the run's recordings, {folder}"
+        named = "--data" if options.data else f"the run's recordings, {folder}"
         raise DiamondError(
             f"{folder}: holds no recordings (no {DATASET_FILE}); the spawns come from them",
             expected=f"{named} to be a folder that diamond-data record wrote",

@@ -1,7 +1,7 @@
 """The four graphs of a world, as modules ready for `torch.onnx.export`: two conditioners, denoiser, upsampler.
 
-Architecture and weights are those of `train.model`: a graph is a deep copy of the trained network in which a few
-layers are swapped for equal, faster ones (`export.layers`). The adaptive norms' projections, a third of the
+Architecture and weights are those of `train.model`: a graph is a copy of the trained network, its weights shared, in
+which a few layers are swapped for equal, faster ones (`export.layers`). The adaptive norms' projections, a third of the
 published denoiser's weights, move into the conditioner ("hoisting"), which runs once a frame instead of once a
 step. All arithmetic is inside: preconditioning, bicubic enlargement, quantisation. Knows no files and no ONNX.
 
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from export.layers import AffineNorm, FoldedAttention, HoistedNorm, bicubic_matrix, swap_layers
 from train.model import Agent, Denoiser
 from train.model.blocks import AdaGroupNorm, SelfAttention2d
+from train.model.denoiser import InnerModel
 
 EXAMPLE_EVALUATIONS = 3  # any count above 1, so that torch.export does not take it for a constant
 
@@ -90,6 +91,11 @@ class UpsamplerConditioner(Conditioner):
         return self.modulate(c_noise, c_noise_cond, None)
 
 
+def copy_sharing_weights(module: InnerModel) -> InnerModel:
+    """A copy whose layers can be swapped; the weights, 1.3 GB of them as published, are the same tensors."""
+    return copy.deepcopy(module, {id(weight): weight for weight in (*module.parameters(), *module.buffers())})
+
+
 class NetworkGraph(nn.Module):
     """What both networks share: one evaluation with its modulation given. All tensors float32, batch 1."""
 
@@ -97,11 +103,13 @@ class NetworkGraph(nn.Module):
         super().__init__()
         norms = {name: index for index, (name, _) in enumerate(adaptive_norms(network))}
         self.widths = [norm.channels for _, norm in adaptive_norms(network) for _ in ("gain", "shift")]
-        inner = copy.deepcopy(network.inner_model).requires_grad_(False)
+        inner = copy_sharing_weights(network.inner_model)
         self.conv_in, self.unet, self.conv_out = inner.conv_in, inner.unet, inner.conv_out
         self.norm_out = AffineNorm(inner.norm_out)
         channels = network.cfg.inner_model.img_channels
-        self.conv_in.weight[:, :-channels].div_(network.cfg.sigma_data)  # the input channels of the history
+        weight = self.conv_in.weight.detach().clone()
+        weight[:, :-channels] /= network.cfg.sigma_data  # the input channels of the history
+        self.conv_in.weight = nn.Parameter(weight, requires_grad=False)
 
         def faster(name: str, layer: nn.Module) -> nn.Module | None:
             if isinstance(layer, AdaGroupNorm):
@@ -133,7 +141,10 @@ class DenoiserGraph(NetworkGraph):
 
 
 class UpsamplerGraph(NetworkGraph):
-    """x (1, 3, H, W), history (1, T*3, H, W), low_res (1, 3, h, w), modulation (1, M), coefficients (3,)."""
+    """x (1, 3, H, W), history (1, T*3, H, W), low_res (1, 3, h, w), modulation (1, M), coefficients (3,).
+
+    `enlarged_noise` (1, 3, H, W) is added to the enlarged frame: zeros, but where the sampler's s_cond asks for it.
+    """
 
     rows: Tensor  # (H, h)
     columns: Tensor  # (w, W)
@@ -146,17 +157,23 @@ class UpsamplerGraph(NetworkGraph):
         self.register_buffer("columns", bicubic_matrix(low_res[1], factor).T.contiguous())
 
     def forward(
-        self, x: Tensor, history: Tensor, low_res: Tensor, modulation: Tensor, coefficients: Tensor
+        self,
+        x: Tensor,
+        history: Tensor,
+        low_res: Tensor,
+        enlarged_noise: Tensor,
+        modulation: Tensor,
+        coefficients: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         enlarged = self.rows @ (low_res @ self.columns)  # (1, 3, H, W)
-        frames = torch.cat((history, enlarged), dim=1)
+        frames = torch.cat((history, enlarged + enlarged_noise), dim=1)
         return *self.evaluate(x, frames, modulation, coefficients), enlarged
 
 
 def world_graphs(agent: Agent, low_res: tuple[int, int]) -> Iterator[GraphDefinition]:
     """Every graph of a world whose small frames are `low_res` = (height, width), one after another.
 
-    Each is made when it is asked for: at the published sizes, one copy of the denoiser's weights is 1.3 GB.
+    Each is made when it is asked for: at the published sizes, the denoiser's modulation alone is 0.4 GB of weights.
     """
     yield from _network_graphs("denoiser", agent.denoiser, low_res, agent.cfg.num_actions)
     if agent.upsampler is not None:
@@ -177,7 +194,11 @@ def _network_graphs(
         f"{name}_conditioner", conditioner, {**action, **levels}, "modulation", dynamic=frozenset(levels)
     )
 
-    small = {"low_res": torch.zeros(1, C, *low_res)} if is_upsampler else {}
+    small = (
+        {"low_res": torch.zeros(1, C, *low_res), "enlarged_noise": torch.zeros(1, C, H, W)}
+        if is_upsampler
+        else {}
+    )
     inputs = {
         "x": torch.zeros(1, C, H, W),
         "history": torch.zeros(1, T * C, H, W),

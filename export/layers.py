@@ -72,10 +72,13 @@ class FoldedAttention(nn.Module):
         self.qkv_proj, self.out_proj = attention.qkv_proj, attention.out_proj
         channels = self.out_proj.in_channels
         scale = math.sqrt(self.num_heads / channels)
-        with torch.no_grad():
-            self.qkv_proj.weight[:channels].mul_(scale)
-            assert self.qkv_proj.bias is not None
-            self.qkv_proj.bias[:channels].mul_(scale)
+        weight, bias = self.qkv_proj.weight.detach().clone(), self.qkv_proj.bias
+        assert bias is not None
+        bias = bias.detach().clone()
+        weight[:channels] *= scale
+        bias[:channels] *= scale
+        self.qkv_proj.weight = nn.Parameter(weight, requires_grad=False)
+        self.qkv_proj.bias = nn.Parameter(bias, requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
         _, C, H, W = x.shape

@@ -6,17 +6,22 @@ Runtime, Attention is refused by TensorRT-RTX). Knows nothing of bundles.
 
 import contextlib
 import logging
+import os
+import shutil
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
+import onnx_ir
 import torch
 
 from export.graphs import GraphDefinition
 
 OPSET = 20
-EXTERNAL_ABOVE_BYTES = 1_500_000_000  # protobuf ends at 2 GiB
+EXTERNAL_ABOVE_BYTES = (
+    100_000_000  # larger weights lie beside the graph: half the memory to write and to load
+)
 EXTERNAL_TENSOR_BYTES = 4096  # smaller ones stay inside: shape inference reads the sizes of Split and Slice
 EVALUATIONS = "evaluations"  # name of the free dimension
 
@@ -40,12 +45,21 @@ def export_graph(
             verbose=False,
         )
     assert program is not None
-    model = program.model_proto
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files, graph = [path], program.model
+    if _weights_bytes(graph) > external_above_bytes:
+        data = path.with_name(path.name + ".data")
+        graph = onnx_ir.external_data.unload_from_model(
+            graph, path.parent, data.name, size_threshold_bytes=EXTERNAL_TENSOR_BYTES
+        )
+        files.append(data)
+    model = onnx_ir.to_proto(graph)
     _keep_internal(model, definition.internal)
     _name_free_dimension(model)
     _remove_traces(model)
-    onnx.checker.check_model(model, full_check=True)
-    return _save(model, path, external_above_bytes)
+    path.write_bytes(model.SerializeToString(deterministic=True))
+    onnx.checker.check_model(str(path), full_check=True)
+    return files
 
 
 def tensor_specs(path: Path) -> tuple[dict[str, dict[str, object]], dict[str, dict[str, object]]]:
@@ -55,11 +69,20 @@ def tensor_specs(path: Path) -> tuple[dict[str, dict[str, object]], dict[str, di
 
 
 def expose(path: Path, names: tuple[str, ...], copy: Path) -> None:
-    """Writes a copy of the graph in which the tensors called `names`, found inside, are outputs as well."""
-    model = onnx.load(path)
+    """Writes a copy of the graph in which the tensors called `names`, found inside, are outputs as well.
+
+    Weights that lie beside the graph are linked beside the copy, or copied where that is not possible.
+    """
+    model = onnx.load(path, load_external_data=False)
     inside = {value.name: value for value in model.graph.value_info}
     model.graph.output.extend(inside[name] for name in names)
-    _save(model, copy, EXTERNAL_ABOVE_BYTES)
+    copy.write_bytes(model.SerializeToString(deterministic=True))
+    data = path.with_name(path.name + ".data")
+    if data.is_file():
+        try:
+            os.link(data, copy.with_name(data.name))
+        except OSError:
+            shutil.copyfile(data, copy.with_name(data.name))
 
 
 def _keep_internal(model: onnx.ModelProto, names: tuple[str, ...]) -> None:
@@ -95,21 +118,9 @@ def _remove_traces(model: onnx.ModelProto) -> None:
         del item.metadata_props[:]
 
 
-def _save(model: onnx.ModelProto, path: Path, external_above_bytes: int) -> list[Path]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if model.ByteSize() <= external_above_bytes:
-        path.write_bytes(model.SerializeToString(deterministic=True))
-        return [path]
-    data = path.with_name(path.name + ".data")
-    onnx.save_model(
-        model,
-        path,
-        save_as_external_data=True,
-        all_tensors_to_one_file=True,
-        location=data.name,
-        size_threshold=EXTERNAL_TENSOR_BYTES,
-    )
-    return [path, data]
+def _weights_bytes(graph: onnx_ir.Model) -> int:
+    constants = (value.const_value for value in graph.graph.initializers.values())
+    return sum(constant.nbytes for constant in constants if constant is not None)
 
 
 def _specs(values: list[onnx.ValueInfoProto]) -> dict[str, dict[str, object]]:

@@ -35,6 +35,7 @@ from export.report import Gates, Report, evaluation_row, exceeded, picture_row
 from train.model import Agent, Denoiser
 
 SIGMAS = (0.002, 0.02, 0.2, 1.0, 5.0, 20.0)  # from the last noise level of play to the largest of training
+ENLARGED_NOISE_STD = 0.05  # on the upsampler's enlarged frame, so that this input is compared too
 SEED = 0
 SPAWNS_COMPARED = 2
 
@@ -109,8 +110,10 @@ def _inputs(name: Network, network: Denoiser, spawn: Spawn) -> _Inputs:
         return _Inputs(newest, low_res, low_res, torch.from_numpy(spawn.actions)[None], {})
     assert spawn.full_res is not None
     full_res = unit_range(spawn.full_res)
-    enlarged = torch.cat((full_res, network.enlarge(newest)), dim=1)
-    return _Inputs(full_res[:, -CHANNELS:], full_res, enlarged, None, {"low_res": newest.numpy()})
+    clean = full_res[:, -CHANNELS:]
+    noise = ENLARGED_NOISE_STD * SeededNoise(SEED).normal("upsampler/parity_enlarged", tuple(clean.shape), 0)
+    enlarged = torch.cat((full_res, network.enlarge(newest) + torch.from_numpy(noise)), dim=1)
+    return _Inputs(clean, full_res, enlarged, None, {"low_res": newest.numpy(), "enlarged_noise": noise})
 
 
 def compare_evaluations(

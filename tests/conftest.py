@@ -5,6 +5,7 @@ Imports of torch and of the exporter stay inside the fixtures, so that tests wit
 
 import json
 import os
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from train.model import Agent
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # networks this small: threads cost more than they give
+
+# Worlds that the person who runs the tests has made stay out of them.
+os.environ["DIAMOND_ENGINE_HOME"] = tempfile.mkdtemp(prefix="diamond-engine-tests-")
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -8,6 +8,7 @@ from train.model import AgentConfig, DenoiserConfig, InnerModelConfig
 PUBLISHED_UPSAMPLING = SamplerConfig(
     steps=10, sigma_min=1.0, sigma_max=5.0, s_churn=10.0, s_tmin=1.0, s_tmax=5.0, s_noise=0.9
 )
+PUBLISHED_DEFAULT = "fast"  # of the published player
 PUBLISHED_PRESETS: dict[str, dict[str, SamplerConfig | None]] = {
     "fast": {
         "denoiser": SamplerConfig(steps=1, s_cond=0.005),
@@ -86,7 +87,7 @@ def _csgo() -> WorldRecipe:
         denoiser=NetworkTraining(steps=240_000, batch_size=16, grad_accumulation=8, autoregressive_steps=4),
         upsampler=NetworkTraining(steps=240_000, batch_size=4, grad_accumulation=8, autoregressive_steps=1),
         presets=PUBLISHED_PRESETS,
-        default_preset="quality",
+        default_preset=PUBLISHED_DEFAULT,
     )
 
 

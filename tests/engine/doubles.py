@@ -85,7 +85,7 @@ class NumpyGraph(Graph):
         raw = np.roll(inputs["history"][:, -3:], 1, axis=3) * inputs["modulation"][0, 0]
         raw = raw + inputs["history"].mean() + c_in * x
         if "low_res" in inputs:
-            raw = raw + inputs["low_res"].repeat(5, axis=2).repeat(5, axis=3)
+            raw = raw + inputs["low_res"].repeat(5, axis=2).repeat(5, axis=3) + inputs["enlarged_noise"]
         d = np.clip(c_skip * x + c_out * raw, -1, 1)
         denoised: Floats = (np.trunc((d + 1) / 2 * 255) / 255 * 2 - 1).astype(np.float32)
         return denoised
@@ -169,7 +169,7 @@ class TorchGraph(Graph):
                 enlarged = given["low_res"]
                 if enlarged.shape[-2:] != history.shape[-2:]:  # the golden sampler cases record it enlarged
                     enlarged = self._network.enlarge(enlarged)
-                history = torch.cat((history, enlarged), dim=1)
+                history = torch.cat((history, enlarged + given["enlarged_noise"]), dim=1)
             h = model.conv_in(torch.cat((history / self._network.cfg.sigma_data, given["x"] * c_in), dim=1))
             raw = model.conv_out(F.silu(model.norm_out(model.unet(h, given["modulation"]))))
             d = (c_skip * given["x"] + c_out * raw).clamp(-1, 1)

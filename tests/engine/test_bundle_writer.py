@@ -12,6 +12,7 @@ import pytest
 from engine import bundle_writer
 from engine.bundle import Bundle, write_bundle
 from engine.errors import DiamondError
+from engine.manifest import SCHEMA
 from tests.engine.tiny_world import world_files, world_json
 
 
@@ -46,7 +47,7 @@ def test_the_schema_is_filled_in(
 ) -> None:
     del manifest["schema"]
     out = write_bundle(tmp_path / "world", manifest, files)
-    assert json.loads((out / "world.json").read_text(encoding="utf-8"))["schema"] == 1
+    assert json.loads((out / "world.json").read_text(encoding="utf-8"))["schema"] == SCHEMA
 
 
 def test_others_may_read_what_was_written(
@@ -64,6 +65,18 @@ def test_a_bundle_is_replaced_with_all_its_files(
     assert Bundle.open(out).manifest.title == "The new one"
     assert not (out / "NOTICE").exists()
     assert entries(tmp_path) == ["world"]
+
+
+def test_files_that_are_given_away_are_moved_and_hashed(
+    tmp_path: Path, manifest: dict[str, Any], files: dict[str, Path | bytes]
+) -> None:
+    large = tmp_path / "large.bin"
+    large.write_bytes(b"weights")
+    inode = large.stat().st_ino
+    out = write_bundle(tmp_path / "world", manifest, files | {"fp32/large.bin": large}, take=True)
+    assert not large.exists()
+    assert Bundle.open(out).file("fp32/large.bin").stat().st_ino == inode
+    assert Bundle.open(out).file("fp32/large.bin").read_bytes() == b"weights"
 
 
 def test_an_empty_directory_is_taken_over(

@@ -8,12 +8,13 @@ import pytest
 
 from engine.bundle import Bundle
 from engine.errors import DiamondError
+from engine.manifest import SCHEMA
 from tests.engine.tiny_world import edit, world_json
 
 MakeWorld = Callable[..., Path]
 
 
-@pytest.mark.parametrize("schema", [0, 2, "1", None])
+@pytest.mark.parametrize("schema", [0, SCHEMA - 1, SCHEMA + 1, str(SCHEMA), None])
 def test_another_schema_version_is_refused_before_anything_else(
     make_world: MakeWorld, schema: object
 ) -> None:

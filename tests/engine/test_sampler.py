@@ -64,13 +64,14 @@ def test_upsampler_samples_equal_the_published_ones(case: str) -> None:
 class Probe(Graph):
     """Predicts `prediction` everywhere and keeps a copy of its inputs."""
 
-    def __init__(self, prediction: float) -> None:
+    def __init__(self, prediction: float, **more: TensorSpec) -> None:
         image, history = TensorSpec("float32", (1, 3, 2, 2)), TensorSpec("float32", (1, 6, 2, 2))
         tensors = {
             "x": image,
             "history": history,
             "modulation": TensorSpec("float32", (1, 1)),
             "coefficients": TensorSpec("float32", (3,)),
+            **more,
         }
         super().__init__(GraphSpec("probe", "fp32", Path(), tensors, {"denoised": image}))
         self.denoised = np.full((1, 3, 2, 2), prediction, np.float32)
@@ -177,6 +178,29 @@ def test_history_noise_accumulates_from_step_to_step() -> None:
     _, probe, _ = sample(SamplerConfig(steps=3, s_cond=0.1), noise)
     means = [float(seen["history"].mean()) for seen in probe.seen]
     np.testing.assert_allclose(means, [0.35, 0.45, 0.55], rtol=1e-6)
+
+
+def test_the_enlarged_frame_of_an_upsampler_gets_its_own_part_of_the_history_noise() -> None:
+    class Ramp(NamedNoise):
+        """Every channel of a history draw has its own number."""
+
+        def normal(self, name: str, shape: tuple[int, ...], frame: int) -> npt.NDArray[np.float32]:
+            channels = np.arange(shape[1], dtype=np.float32)[None, :, None, None]
+            return (
+                np.broadcast_to(channels, shape) if name.endswith("history") else np.zeros(shape, np.float32)
+            )
+
+    probe = Probe(0.5, enlarged_noise=TensorSpec("float32", (1, 3, 2, 2)))
+    modulation = np.zeros((2, 1), np.float32)
+    for config in (SamplerConfig(steps=2, s_cond=0.1), SamplerConfig(steps=2)):
+        sampler = Sampler("probe", probe, config, 0.5, 0.1)
+        for frame in range(2):  # the second frame starts afresh
+            sampler.sample(np.zeros((1, 6, 2, 2), np.float32), modulation, Ramp(), frame)
+    added = [seen["enlarged_noise"][0, :, 0, 0] for seen in probe.seen]
+    once = np.float32(0.1) * np.array([6, 7, 8], np.float32)  # the channels behind those of the history
+    np.testing.assert_allclose(added[:4], [once, 2 * once, once, 2 * once], rtol=1e-6)
+    np.testing.assert_array_equal(added[4:], 0)
+    np.testing.assert_allclose(probe.seen[1]["history"][0, :, 0, 0], 0.2 * np.arange(6), rtol=1e-6)
 
 
 def test_history_noise_starts_afresh_with_every_frame() -> None:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from engine.actions import KEYBOARD_MOUSE_51
 from engine.graphs import Sizes, Tensors, roles, signature
+from engine.manifest import SCHEMA
 from engine.schedule import SamplerConfig
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -54,7 +55,7 @@ def world_json(sizes: Sizes = TINY, precisions: tuple[str, ...] = ("fp32",)) -> 
                 "outputs": tensors_json(outputs),
             }
     return {
-        "schema": 1,
+        "schema": SCHEMA,
         "name": "tiny",
         "title": "A tiny world",
         "fps": 10.0,

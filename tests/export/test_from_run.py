@@ -15,7 +15,8 @@ from engine.player.recording import Recording
 from engine.schedule import SamplerConfig
 from export import assemble
 from export.cli import main
-from export.from_run import ExportConfig, export_run
+from export.job import ExportJob, export_world
+from export.options import RunOptions
 from tests.export.recordings import FPS, HEIGHT, WIDTH, write_recordings
 from tests.export.worlds import SPACE, exported_before, random_agent
 from train.checkpoint import RunInfo, save_checkpoint, write_run
@@ -52,7 +53,7 @@ def exported(
     said: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(assemble, "export_graph", exported_before(small_graphs))
-        export_run(ExportConfig(run, out, spawns=3, notice=notice), said.append)
+        export_world(ExportJob(str(run), out, run=RunOptions(spawns=3, notice=notice)), said.append)
     return out, said
 
 
@@ -91,7 +92,7 @@ def test_the_run_may_move_away_from_its_recordings(run: Path, tmp_path: Path) ->
     text = (moved / "run.json").read_text().replace(str(run.parent / "data"), "/nowhere/data")
     (moved / "run.json").write_text(text)
     with pytest.raises(DiamondError, match="/nowhere/data: holds no recordings") as failure:
-        export_run(ExportConfig(moved, tmp_path / "world"), lambda line: None)
+        export_world(ExportJob(str(moved), tmp_path / "world"), lambda line: None)
     assert "--data DIR" in failure.value.fix
     assert not (tmp_path / "world").exists()
 
@@ -99,7 +100,8 @@ def test_the_run_may_move_away_from_its_recordings(run: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--out", "world", "--precision", "fp16"], "later version"),
+        (["--out", "world", "--precision", "fp32,fp64"], "--precision fp64"),
+        (["--out", "world", "--release", "elsewhere"], "--release elsewhere with the source"),
         (["--out", "world", "--spawns", "0"], "--spawns 0"),
         (["--out", "world", "--name", "no spaces"], "--name 'no spaces'"),
         (["--out", "world", "--notice", "missing.txt"], "--notice missing.txt: No such file"),
@@ -132,11 +134,6 @@ def test_the_command_line_refuses_with_one_message_and_exit_2(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "older"]
 
 
-def test_not_a_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DiamondError, match="not a run directory"):
-        export_run(ExportConfig(tmp_path, tmp_path / "world"), lambda line: None)
-
-
 def test_force_replaces_a_world(
     run: Path, tmp_path: Path, small_graphs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,6 +141,7 @@ def test_force_replaces_a_world(
     out = tmp_path / "world"
     out.mkdir()
     (out / "world.json").write_text("{}")
-    export_run(ExportConfig(run, out, spawns=1, name="other", title="Other", force=True), lambda line: None)
+    job = ExportJob(str(run), out, force=True, name="other", title="Other", run=RunOptions(spawns=1))
+    export_world(job, lambda line: None)
     manifest = Bundle.open(out).manifest
     assert (manifest.name, manifest.title, len(manifest.spawns)) == ("other", "Other", 1)

@@ -46,8 +46,9 @@ def assert_same_evaluations(network: Denoiser, low_res: tuple[int, int], num_act
     else:
         conditioner, graph = UpsamplerConditioner(network), UpsamplerGraph(network, low_res)
         modulation = conditioner(pre.c_noise, pre.c_noise_cond)
-        torch_history, torch_actions = torch.cat((history, network.enlarge(small)), dim=1), None
-        more = (small,)
+        noise = 0.1 * torch.randn(1, 3, *size)
+        torch_history, torch_actions = torch.cat((history, network.enlarge(small) + noise), dim=1), None
+        more = (small, noise)
     for index, sigma in enumerate(SIGMAS):
         one = network.preconditioning(sigma[None], torch.tensor([0.005]))
         raw = network.raw_output(x, torch_history, torch_actions, one)

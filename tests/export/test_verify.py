@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ pytest.importorskip("onnxruntime")
 
 
 def test_the_report_lies_in_the_bundle(tiny_bundle: Path) -> None:
-    report = json.loads(Bundle.open(tiny_bundle).file("parity.json").read_text())
+    report = json.loads(Bundle.open(tiny_bundle).file("fp32/parity.json").read_text())
     for network in ("denoiser", "upsampler"):
         rows = report["evaluations"][network]
         assert [row["sigma"] for row in rows] == list(SIGMAS)
@@ -59,6 +60,19 @@ def test_a_wrong_sampler_is_stopped_by_the_rollout(
         check_parity(tiny_bundle, golden_agent, "fp32")
 
 
+def test_noise_on_the_upsamplers_history_reaches_its_enlarged_frame_as_published(
+    tiny_bundle: Path, golden_agent: Agent, tmp_path: Path
+) -> None:
+    """No published preset asks for it; PyTorch's sampler noises all frames that the upsampler reads."""
+    copied = tmp_path / "tiny"
+    shutil.copytree(tiny_bundle, copied)
+    document = json.loads((copied / "world.json").read_text())
+    document["presets"]["fast"]["upsampler"] |= {"steps": 2, "s_cond": 0.3}
+    (copied / "world.json").write_text(json.dumps(document))
+    report = check_parity(copied, golden_agent, "fp32", Gates(rollout_frames=2))
+    assert len(report["rollouts"][0]["frames"]) == 2
+
+
 @pytest.fixture
 def parts(small_graphs: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> WorldParts:
     """A small world without an upsampler, whose graphs need not be exported again."""
@@ -74,7 +88,7 @@ def test_a_bundle_that_passes_is_all_that_remains(parts: WorldParts, tmp_path: P
     assert sorted(manifest.files) == [
         "fp32/denoiser.onnx",
         "fp32/denoiser_conditioner.onnx",
-        "parity.json",
+        "fp32/parity.json",
         "spawns/0.npz",
         "spawns/1.npz",
     ]
@@ -95,11 +109,6 @@ def test_a_bundle_that_fails_leaves_nothing_behind(parts: WorldParts, tmp_path: 
         build_bundle(parts, out, gates=impossible)
     assert (out / "world.json").read_text() == "an older world"
     assert [path.name for path in (tmp_path / "worlds").iterdir()] == ["small"]
-
-
-def test_a_precision_that_does_not_exist_yet_is_refused(parts: WorldParts, tmp_path: Path) -> None:
-    with pytest.raises(DiamondError, match="fp16, bf16 and int8 come with a later version"):
-        build_bundle(parts, tmp_path / "small", precision="fp16")
 
 
 def test_nan_never_passes_a_gate() -> None:
