@@ -191,7 +191,9 @@ def _check_spawn(bundle: Bundle, config: PlayConfig, script: Recording | None, i
         name, spawn = f"{script.source}: spawn", script.spawn
     count = len(bundle.manifest.spawns)
     if spawn is not None and not 0 <= spawn < count:
-        raise DiamondError(f"{name} {spawn}: world {bundle.manifest.name!r} has {count}", f"0 to {count - 1}")
+        raise DiamondError(
+            f"{name} {spawn}: world {bundle.manifest.name!r} has {count} spawns", f"0 to {count - 1}"
+        )
     if config.replay and not in_window and not len(bundle.spawn(spawn or 0).next_actions):
         raise DiamondError(
             f"--replay: spawn {spawn or 0} has no recorded actions", "--spawn N of one that has"

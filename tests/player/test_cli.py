@@ -54,7 +54,7 @@ def test_help_names_every_option() -> None:
         (["--bogus"], "--bogus"),
         (["--set", "denoiser.step=3"], "'step' is unknown"),
         (["--sampler", "none.yaml"], "none.yaml: cannot be read"),
-        (["--spawn", "99"], "--spawn 99: world 'freedoom' has 10"),
+        (["--spawn", "99"], "--spawn 99: world 'freedoom' has 10 spawns"),
         (["--horizon", "-3"], "--horizon is -3"),
         (["--frames", "x"], "--frames"),
     ],

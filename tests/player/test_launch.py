@@ -202,9 +202,9 @@ def test_what_cannot_be_done_is_said(run: Play, config: dict[str, Any], reason: 
     [
         ({"preset": "best"}, "no preset 'best'"),
         ({"steps": (0,)}, "steps is 0"),
-        ({"spawn": 2}, r"--spawn 2: world 'tiny' has 2\.\nExpected: 0 to 1\."),
-        ({"spawn": -1}, r"--spawn -1: world 'tiny' has 2\.\nExpected: 0 to 1\."),
-        ({"actions": Path("far.npz")}, r"far\.npz: spawn 7: world 'tiny' has 2"),
+        ({"spawn": 2}, r"--spawn 2: world 'tiny' has 2 spawns\.\nExpected: 0 to 1\."),
+        ({"spawn": -1}, r"--spawn -1: world 'tiny' has 2 spawns\.\nExpected: 0 to 1\."),
+        ({"actions": Path("far.npz")}, r"far\.npz: spawn 7: world 'tiny' has 2 spawns"),
         ({"replay": True}, "--replay: spawn 0 has no recorded actions"),
     ],
 )
