@@ -5,7 +5,8 @@ bundle, so nothing here is tied to one game; `KEYBOARD_MOUSE_51` is the layout o
 Key names are plain words ("w", "left shift"): this module knows no window library.
 
 Vector layout: one entry per key, one per button, then a one-hot of the mouse-x bin and one of the mouse-y
-bin.
+bin. An axis without a bin says that no motion is known: the published networks were trained with such vectors
+before the start of an episode.
 """
 
 import dataclasses
@@ -178,7 +179,7 @@ class ActionSpace:
 
     def decode(self, vector: npt.ArrayLike) -> Action:
         """The action a vector stands for; its keys are in the order of the layout, camera keys become mouse
-        motion.
+        motion, and an axis without a bin is motion 0.
 
         Args:
             vector: as `validate` accepts.
@@ -187,14 +188,14 @@ class ActionSpace:
         down = {name: bool(value) for name, value in zip(self.buttons, buttons, strict=True)}
         return Action(
             keys=[key for key, value in zip(self.keys, keys, strict=True) if value],
-            mouse_dx=self.mouse_x[int(x.argmax())] if self.mouse_x else 0,
-            mouse_dy=self.mouse_y[int(y.argmax())] if self.mouse_y else 0,
+            mouse_dx=self.mouse_x[int(x.argmax())] if x.any() else 0,
+            mouse_dy=self.mouse_y[int(y.argmax())] if y.any() else 0,
             left_click=down.get("left click", False),
             right_click=down.get("right click", False),
         )
 
     def validate(self, vector: npt.ArrayLike) -> Vector:
-        """Checks an action vector: (A,) numbers, each 0 or 1, exactly one bin set on each mouse axis.
+        """Checks an action vector: (A,) numbers, each 0 or 1, at most one bin set on each mouse axis.
 
         Returns:
             float32 (A,), the same values (the same array where it already was float32).
@@ -212,10 +213,10 @@ class ActionSpace:
             bad = int(np.flatnonzero(~np.isin(array, (0, 1)))[0])
             raise DiamondError(f"action vector: entry {bad} is {array[bad]}", expected)
         for axis, bins in zip(("mouse_x", "mouse_y"), self._split(array)[2:], strict=True):
-            if bins.size and np.count_nonzero(bins) != 1:
+            if np.count_nonzero(bins) > 1:
                 raise DiamondError(
                     f"action vector: {np.count_nonzero(bins)} {axis} bins are set",
-                    "exactly one; standing still is the bin of motion 0",
+                    "at most one; standing still is the bin of motion 0",
                     "start from ActionSpace.idle()",
                 )
         return array.astype(np.float32, copy=False)

@@ -39,14 +39,40 @@ def play(
     ] = None,
     steps: Annotated[
         str,
-        typer.Option(help="sampler steps of the denoiser, or N,M with the upsampler's", rich_help_panel=PLAY),
+        typer.Option(
+            help="sampler steps of the denoiser, or N,M with the upsampler's; counts more than --set",
+            rich_help_panel=PLAY,
+        ),
     ] = "",
+    sampler: Annotated[
+        Path | None,
+        typer.Option(
+            help="YAML of sampler settings, by network; counts more than --preset",
+            metavar="FILE.yaml",
+            rich_help_panel=PLAY,
+        ),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="one sampler setting, such as upsampler.s_churn=5; repeatable; counts more than --sampler",
+            metavar="NETWORK.FIELD=VALUE",
+            rich_help_panel=PLAY,
+        ),
+    ] = None,
     seed: Annotated[
         int | None,
         typer.Option(help="seed of the noise; default: the recording's, or 0", rich_help_panel=PLAY),
     ] = None,
     spawn: Annotated[
         int | None, typer.Option(help="where to start; default: the recording's, or 0", rich_help_panel=PLAY)
+    ] = None,
+    horizon: Annotated[
+        int | None,
+        typer.Option(
+            help="frames after which the next spawn begins; default: the world's", rich_help_panel=PLAY
+        ),
     ] = None,
     fps: Annotated[
         float | None,
@@ -69,6 +95,14 @@ def play(
     actions: Annotated[
         Path | None, typer.Option(help="play recorded actions", metavar="FILE.npz", rich_help_panel=FILES)
     ] = None,
+    replay: Annotated[
+        bool,
+        typer.Option(
+            "--replay",
+            help="play the recorded actions of the spawns, one after the other",
+            rich_help_panel=FILES,
+        ),
+    ] = False,
     headless: Annotated[
         Path | None,
         typer.Option(help="no window: render to a video", metavar="FILE.mp4", rich_help_panel=FILES),
@@ -97,14 +131,18 @@ def play(
             precision=precision,
             threads=threads,
             preset=preset,
+            sampler=sampler,
+            settings=tuple(settings or ()),
             steps=_steps(steps),
             seed=seed,
             spawn=spawn,
+            horizon=horizon,
             fps=fps,
             record=record,
             headless=headless,
             frames=frames,
             actions=actions,
+            replay=replay,
             mouse_multiplier=mouse_multiplier,
             size=size,
         )

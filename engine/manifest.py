@@ -119,6 +119,22 @@ class Manifest:
         self._check_graphs()
         self._check_files()
 
+    def samplers(self, preset: str) -> dict[Network, SamplerConfig]:
+        """The sampler settings of a preset, by network.
+
+        Raises:
+            DiamondError: there is no such preset.
+        """
+        if preset not in self.presets:
+            raise DiamondError(
+                f"world {self.name!r}: has no preset {preset!r}", f"one of {list(self.presets)}"
+            )
+        both = self.presets[preset]
+        samplers: dict[Network, SamplerConfig] = {"denoiser": both.denoiser}
+        if both.upsampler is not None:
+            samplers["upsampler"] = both.upsampler
+        return samplers
+
     def _check_graphs(self) -> None:
         _require(bool(self.graphs), "there are no graphs", "at least one precision")
         for precision, graphs in self.graphs.items():

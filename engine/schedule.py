@@ -87,6 +87,20 @@ class SamplerConfig:
         """Plain data; infinity, which JSON lacks, is "inf"."""
         return {k: "inf" if v == math.inf else v for k, v in dataclasses.asdict(self).items()}
 
+    def in_words(self) -> str:
+        """What of it has an effect, for people: "10 Euler steps, sigma 5 -> 1, churn 10 x 0.9 in [1, 5]"."""
+        parts = [f"{self.steps} {'Euler' if self.order == 1 else 'Heun'} step{'s' * (self.steps > 1)}"]
+        parts.append(f"sigma {self.sigma_max:g}" + f" -> {self.sigma_min:g}" * (self.steps > 1))
+        if self.steps > 2 and self.rho != 7:
+            parts.append(f"rho {self.rho:g}")
+        if self.s_churn > 0:
+            parts.append(f"churn {self.s_churn:g} x {self.s_noise:g} in [{self.s_tmin:g}, {self.s_tmax:g}]")
+        if self.s_cond > 0:
+            parts.append(f"s_cond {self.s_cond:g}")
+        if self.initial_std != 1:
+            parts.append(f"initial noise {self.initial_std:g}")
+        return ", ".join(parts)
+
     @classmethod
     def from_json(cls, data: object, where: str = "sampler") -> "SamplerConfig":
         """The inverse of `to_json`; every field must be there.

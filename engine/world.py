@@ -20,7 +20,6 @@ from engine.bundle import Bundle
 from engine.errors import DiamondError
 from engine.frame import Floats, Frame, to_pixels
 from engine.graphs import CHANNELS
-from engine.graphs import Network as NetworkName
 from engine.history import History, Snapshot, read_only
 from engine.manifest import Manifest
 from engine.network import Network
@@ -49,7 +48,7 @@ class World:
         self._backend = backend
         self._noise = _seeded_noise(seed) if noise is None else noise
         self._preset = bundle.manifest.default_preset if preset is None else preset
-        settings = self._preset_samplers(self._preset)
+        settings = bundle.manifest.samplers(self._preset)
         self._networks = {
             name: Network(name, bundle, self.precision, backend, settings[name])
             for name in bundle.manifest.noise
@@ -129,7 +128,7 @@ class World:
             DiamondError: the world has no such preset.
         """
         self._require_open()
-        for network, config in self._preset_samplers(name).items():
+        for network, config in self.manifest.samplers(name).items():
             self._networks[network].configure(config)
         self._preset = name
 
@@ -149,15 +148,6 @@ class World:
         raise DiamondError(
             f"world {self.name!r}: has no network {network!r}", f"one of {list(self._networks)}"
         )
-
-    def _preset_samplers(self, name: str) -> dict[NetworkName, SamplerConfig]:
-        if name not in self.manifest.presets:
-            raise DiamondError(f"world {self.name!r}: has no preset {name!r}", f"one of {list(self.presets)}")
-        preset = self.manifest.presets[name]
-        samplers: dict[NetworkName, SamplerConfig] = {"denoiser": preset.denoiser}
-        if preset.upsampler is not None:
-            samplers["upsampler"] = preset.upsampler
-        return samplers
 
     # Playing.
 

@@ -31,6 +31,8 @@ class Status:
 
     Attributes:
         sampling: preset and sampler steps, as "quality (3 + 10 steps)".
+        frame_index, horizon: the frame, and the one that ends this life: in a replay of the spawn's actions, their
+            last.
         control: who acts: "you" or "recording".
         action: what was done in the last frame.
         frame_ms: p50 of what the world needed for a frame; 0 before the first.
@@ -79,6 +81,8 @@ class Session:
         spawn: the first spawn.
         script: recorded actions to play first, instead of the human; where it names a spawn, that one counts.
         keep_sampler: play the script with the world's current sampler settings, not the recorded ones.
+        replay: begin with the recorded actions of the spawns in control; they go on from spawn to spawn.
+        horizon: frames after which the next spawn begins; None: the world's.
 
     Raises:
         DiamondError: a script of another action space.
@@ -92,12 +96,16 @@ class Session:
         spawn: int = 0,
         script: Recording | None = None,
         keep_sampler: bool = False,
+        replay: bool = False,
+        horizon: int | None = None,
     ) -> None:
         if script is not None:
             script.require_space(world.action_space)
         self._world, self._controller, self._recorder = world, controller, recorder
         self._script, self._keep_sampler = script, keep_sampler
-        self._spawn = spawn
+        self._spawn, self._begins_replaying = spawn, replay
+        self._horizon = world.horizon if horizon is None else horizon
+        self._own_sampling = None if world.preset in world.presets else Sampling.of(world)
         self._replay: Replay | None = None  # None: the human is in control
         self._paused = self._step_once = False
         self._message, self._message_frames = "", 0
@@ -109,8 +117,8 @@ class Session:
 
     @property
     def replaying(self) -> bool:
-        """Whether recorded actions are in control and there are some left."""
-        return self._replay is not None and not self._replay.ended
+        """Whether recorded actions are in control and there are some left; those of the spawns never run out."""
+        return self._replay is not None and not (self._follows_script and self._replay.ended)
 
     @property
     def idle(self) -> bool:
@@ -130,8 +138,8 @@ class Session:
             DiamondError: the recording cannot be started.
         """
         self._recorder.begin()
-        played = None if self._script is None else self._begin_replay()
-        return played or self._reset(self._spawn)
+        replays = self._begins_replaying or self._script is not None
+        return (self._begin_replay(self._spawn) if replays else None) or self._reset(self._spawn)
 
     def tick(self) -> Played | None:
         """Plays one frame; None while the game is paused."""
@@ -140,12 +148,14 @@ class Session:
         self._step_once = False
         self._message_frames -= 1
 
-        # 1. The end of a life. A recording says itself when it resets.
-        if self._replay is not None and self._replay.ended:
+        # 1. The end of a life. A script says itself when it resets, and hands over to the human at its end.
+        if self._follows_script and not self.replaying:
             self._replay = None
             self._say("the recording has ended: you are in control")
-        if self._replay is None and self._frame_index >= self._world.horizon:
-            self._say(f"horizon of {self._world.horizon} frames reached: next spawn")
+        if not self._follows_script and self._frame_index >= self._last_frame:
+            horizon = f"horizon of {self._horizon} frames reached"
+            why = horizon if self._last_frame == self._horizon else "the recorded actions have ended"
+            self._say(f"{why}: next spawn")
             return self._next_spawn()
 
         # 2. The action.
@@ -205,7 +215,7 @@ class Session:
             sampling=sampler_text(self._world),
             spawn=self._spawn,
             frame_index=self._frame_index,
-            horizon=self._world.horizon,
+            horizon=self._last_frame,
             control="you" if self._replay is None else "recording",
             action=self._action,
             mouse_multiplier=self._controller.mouse_multiplier,
@@ -215,6 +225,18 @@ class Session:
             recording=str(self._recorder.path or ""),
             message=self._message if self._message_frames > 0 else "",
         )
+
+    @property
+    def _follows_script(self) -> bool:
+        """Whether the script is in control, rather than the human or the recorded actions of the spawn."""
+        return self._replay is not None and self._replay.recording is self._script
+
+    @property
+    def _last_frame(self) -> int:
+        """The frame that ends this life."""
+        if self._replay is None or self._follows_script:
+            return self._horizon
+        return min(self._horizon, len(self._replay.recording.actions))
 
     def _next_action(self) -> tuple[Vector, float | None]:
         taken = self._controller.take()  # in a replay too, or all of it would arrive at the end
@@ -229,9 +251,13 @@ class Session:
         return vector, None
 
     def _next_preset(self) -> None:
-        presets = self._world.presets
-        current = presets.index(self._world.preset) if self._world.preset in presets else -1
-        self._world.set_preset(presets[(current + 1) % len(presets)])
+        names = [*self._world.presets, *([self._own_sampling.preset] if self._own_sampling else [])]
+        current = names.index(self._world.preset) if self._world.preset in names else -1
+        following = names[(current + 1) % len(names)]
+        if self._own_sampling is not None and following == self._own_sampling.preset:
+            self._own_sampling.set(self._world)
+        else:
+            self._world.set_preset(following)
         self._recorder.on_sampler()
         self._frame_ms.clear()
 
@@ -246,29 +272,23 @@ class Session:
             self._say(f"recording failed: {error.what}")
 
     def _next_spawn(self) -> Played:
-        if self._replay is None:
-            return self._reset((self._spawn + 1) % self._world.spawn_count)
-        if self._script is None:  # recorded actions belong to a spawn
-            self._reset((self._spawn + 1) % self._world.spawn_count)
-        return self._begin_replay() or self._reset(self._spawn)
+        following = (self._spawn + 1) % self._world.spawn_count
+        return (None if self._replay is None else self._begin_replay(following)) or self._reset(following)
 
     def _switch_control(self) -> Played | None:
         if self._replay is None:
-            return self._begin_replay()
+            return self._begin_replay(self._spawn)
         self._replay = None  # the human takes over where the recording is
         return None
 
-    def _begin_replay(self) -> Played | None:
-        """Puts recorded actions in control, from their start: the script's, or those of this spawn."""
+    def _begin_replay(self, spawn: int) -> Played | None:
+        """Puts recorded actions in control, from their start: the script's, or those of `spawn`."""
         recording = self._script or Recording(
-            recorded_actions(self._world, self._spawn),
-            self._world.action_space,
-            self._world.fps,
-            spawn=self._spawn,
+            recorded_actions(self._world, spawn), self._world.action_space, self._world.fps, spawn=spawn
         )
         if not len(recording.actions):
             self._replay = None
-            self._say(f"spawn {self._spawn} has no recorded actions")
+            self._say(f"spawn {spawn} has no recorded actions: you are in control")
             return None
         self._replay = Replay(recording)
         if recording.sampling is not None:

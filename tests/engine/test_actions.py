@@ -91,7 +91,7 @@ def vector_with(index: int, value: float) -> list[float]:
         (vector_with(3, float("nan")), "entry 3 is nan"),
         (vector_with(3, 0.5), "entry 3 is 0.5"),
         (vector_with(13, 1), "2 mouse_x bins"),
-        (vector_with(43, 0), "0 mouse_y bins"),
+        (vector_with(50, 1), "2 mouse_y bins"),
     ],
 )
 def test_a_wrong_vector_is_refused(vector: Any, complaint: str) -> None:
@@ -99,6 +99,22 @@ def test_a_wrong_vector_is_refused(vector: Any, complaint: str) -> None:
         KEYBOARD_MOUSE_51.validate(vector)
     with pytest.raises(DiamondError, match=complaint):
         KEYBOARD_MOUSE_51.encode(vector)
+
+
+def test_an_axis_without_a_bin_is_valid_and_no_motion() -> None:
+    unknown = np.zeros(51, np.float32)
+    np.testing.assert_array_equal(KEYBOARD_MOUSE_51.validate(unknown), unknown)
+    np.testing.assert_array_equal(KEYBOARD_MOUSE_51.encode(unknown), unknown)
+    assert KEYBOARD_MOUSE_51.decode(unknown) == Action()
+    half = KEYBOARD_MOUSE_51.encode(Action({"w"}, mouse_dx=-1000, mouse_dy=20))
+    half[13:36] = 0
+    assert KEYBOARD_MOUSE_51.decode(half) == Action({"w"}, mouse_dy=20)
+
+
+def test_an_action_always_sets_one_bin_an_axis() -> None:
+    vector = KEYBOARD_MOUSE_51.encode(KEYBOARD_MOUSE_51.decode(np.zeros(51)))
+    np.testing.assert_array_equal(vector, KEYBOARD_MOUSE_51.idle())
+    assert vector[13:36].sum() == vector[36:].sum() == 1
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,16 @@ def test_a_spawn_reads_back_as_it_was_written(make_world: MakeWorld) -> None:
     assert spawn.actions.dtype == np.float32
 
 
+def test_actions_from_before_the_start_of_an_episode_are_all_zero(
+    make_world: MakeWorld, tmp_path: Path
+) -> None:
+    world = make_world()
+    arrays = spawn_arrays(TINY, 0)
+    arrays["actions"][:2] = 0
+    put(world, "spawns/0.npz", npz_bytes(tmp_path / "x.npz", **arrays))
+    np.testing.assert_array_equal(Bundle.open(world).spawn(0).actions, arrays["actions"])
+
+
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
@@ -32,7 +42,7 @@ def test_a_spawn_reads_back_as_it_was_written(make_world: MakeWorld) -> None:
         ({"low_res": np.zeros((4, 3, 14, 20), np.float32)}, "low_res is float32"),
         ({"full_res": np.zeros((2, 3, 70, 100), np.uint8)}, "full_res is"),
         ({"actions": np.zeros((4, 50), np.uint8)}, "actions is"),
-        ({"actions": np.zeros((4, 51), np.uint8)}, r"actions\[0\]: action vector: 0 mouse_x bins"),
+        ({"actions": np.ones((4, 51), np.uint8)}, r"actions\[0\]: action vector: 23 mouse_x bins"),
         ({"next_actions": np.full((1, 51), 2, np.uint8)}, r"next_actions\[0\]: action vector: entry 0 is 2"),
         ({"surprise": np.zeros(1)}, "holds .*surprise"),
         ({"low_res": np.array([{"a": "pickle"}], dtype=object)}, "cannot be read"),

@@ -136,6 +136,12 @@ def test_an_action_and_its_vector_give_the_same_frames(world: World) -> None:
     assert_same_frames(frames, [world.reset(0), *(world.step(vector) for vector in vectors)])
 
 
+def test_an_action_without_motion_bins_reaches_the_history_as_it_is(world: World) -> None:
+    world.reset(0)
+    world.step(np.zeros(51))
+    assert not world.snapshot().actions[0, -2].any()
+
+
 def test_the_conditioner_runs_once_a_frame_and_the_upsamplers_once_a_schedule(
     world: World, numpy_backend: NumpyBackend
 ) -> None:
@@ -269,7 +275,7 @@ def test_an_unknown_preset_is_refused_with_the_list(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    "action", [[0.0] * 50, np.full(51, np.nan, np.float32), "w", None, np.zeros(51), {"keys": ["w"]}]
+    "action", [[0.0] * 50, np.full(51, np.nan, np.float32), "w", None, np.ones(51), {"keys": ["w"]}]
 )
 def test_an_invalid_action_is_refused_and_changes_nothing(world: World, action: object) -> None:
     world.reset(0)

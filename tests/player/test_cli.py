@@ -39,6 +39,10 @@ def test_help_names_every_option() -> None:
         assert f"--{option} " in done.stdout
     for option in ("headless", "frames", "actions", "mouse-multiplier", "size"):
         assert f"--{option} " in done.stdout
+    for option in ("sampler", "set", "horizon", "replay"):
+        assert f"--{option} " in done.stdout
+    for weaker in ("--preset", "--sampler", "--set"):
+        assert f"counts more than {weaker}" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -48,6 +52,10 @@ def test_help_names_every_option() -> None:
         (["--steps", "many"], "--steps many"),
         (["--headless", "a.avi"], "not an mp4"),
         (["--bogus"], "--bogus"),
+        (["--set", "denoiser.step=3"], "'step' is unknown"),
+        (["--sampler", "none.yaml"], "none.yaml: cannot be read"),
+        (["--spawn", "99"], "--spawn 99: world 'freedoom' has 10 spawns"),
+        (["--horizon", "-3"], "--horizon is -3"),
         (["--frames", "x"], "--frames"),
     ],
 )
@@ -68,10 +76,13 @@ def test_every_option_arrives(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     monkeypatch.chdir(tmp_path)
     text = (
         "csgo --backend ort --precision int8 --threads 3 --preset quality --steps 4,2 --seed 5 --spawn 6 --fps 7.5"
+        " --sampler s.yaml --set denoiser.rho=5 --set upsampler.s_churn=5 --horizon 80"
         " --mouse-multiplier 8 --size 2 --record r.npz --actions a.npz --headless h.mp4 --frames 9"
     )
     result = typer_testing.CliRunner().invoke(cli.app, text.split())
     assert result.exit_code == 0, result.output
+    assert typer_testing.CliRunner().invoke(cli.app, ["--replay"]).exit_code == 0
+    assert seen.pop() == PlayConfig(replay=True)
     assert seen == [
         PlayConfig(
             world="csgo",
@@ -79,9 +90,12 @@ def test_every_option_arrives(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
             precision="int8",
             threads=3,
             preset="quality",
+            sampler=Path("s.yaml"),
+            settings=("denoiser.rho=5", "upsampler.s_churn=5"),
             steps=(4, 2),
             seed=5,
             spawn=6,
+            horizon=80,
             fps=7.5,
             record=Path("r.npz"),
             headless=Path("h.mp4"),

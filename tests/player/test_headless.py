@@ -86,9 +86,17 @@ def test_a_rendering_plays_the_script_and_stops_with_it(tmp_path: Path) -> None:
 
 def test_a_rendering_has_as_many_frames_as_asked_for(tmp_path: Path) -> None:
     assert len(render(Game(script(6)).session, tmp_path / "a.mp4", 4, 25).frame_ms) == 4
-    game = Game()  # no script: nobody plays, and the horizon is not a frame
-    game.world.horizon = 2
+    game = Game(horizon=2)  # no script: nobody plays, and the frame of a reset is not counted
     assert len(render(game.session, tmp_path / "b.mp4", 5, 25).frame_ms) == 5
+
+
+def test_a_rendered_replay_goes_on_with_the_next_spawn_and_ends_where_nothing_is_recorded(
+    tmp_path: Path,
+) -> None:
+    assert len(render(Game(spawn=1, replay=1).session, tmp_path / "a.mp4", 5, 25).frame_ms) == 5
+    game = Game(spawn=1, replay=1)
+    assert len(render(game.session, tmp_path / "b.mp4", 50, 25).frame_ms) == 6  # spawns 1 and 2, three each
+    assert game.session.status().message.startswith("spawn 0 has no recorded actions")
 
 
 def test_a_failure_leaves_no_video(tmp_path: Path) -> None:

@@ -61,13 +61,20 @@ def run(
 def test_without_a_display_ten_seconds_of_the_demo_are_rendered(run: Play) -> None:
     printed = run()
     assert [path.name for path in Path().iterdir()] == ["tiny.mp4"]
-    first, second = printed.splitlines()[:2]
+    first, *networks, fourth = printed.splitlines()[:4]
     assert first.startswith("tiny: fp32 on numpy double")
-    assert first.endswith("fast (1 + 1 steps); seed 0")
-    assert second == "no display: DISPLAY is not set; rendering 10 s of play to tiny.mp4"
+    assert first.endswith("fast (1 + 1 steps); seed 0; horizon 1000")
+    assert networks[0].startswith("denoiser: 1 Euler step, sigma 5")
+    assert networks[1].startswith("upsampler: 1 Heun step, sigma 5, churn 10 x 0.9 in [1, 5]")
+    assert fourth == "no display: DISPLAY is not set; rendering 10 s of play to tiny.mp4"
     for row in ("world      tiny: fp32 on numpy double", "preset     fast", "frame_ms   p50", "fps        "):
         assert row in printed
     assert "100 frames, 10.0 s at 10 fps" in printed
+
+
+def test_nothing_is_asked_before_play(run: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    run(headless=Path("a.mp4"), frames=1)
 
 
 @pytest.fixture
@@ -99,7 +106,48 @@ def test_a_recorded_rendering_replays_to_the_same_frames(run: Play, shown: list[
     assert "seed 5" in printed.splitlines()[0]
 
 
-@pytest.mark.parametrize("change", [{"seed": 6}, {"preset": "fast"}, {"spawn": 0}, {"steps": (2,)}])
+def test_settings_of_ones_own_are_recorded_and_replayed_bit_for_bit(
+    run: Play, shown: list[list[Pixels]]
+) -> None:
+    Path("own.yaml").write_text("denoiser: {steps: 2, s_cond: 0.1, s_tmax: inf}\nupsampler: {sigma_max: 4}")
+    config = {"frames": 6, "sampler": Path("own.yaml"), "settings": ("upsampler.s_churn=5",), "steps": (3,)}
+    printed = run(headless=Path("a.mp4"), record=Path("a.npz"), preset="quality", **config)
+    recorded = Recording.load(Path("a.npz")).sampling
+    assert recorded is not None
+    denoiser, upsampler = recorded.networks["denoiser"], recorded.networks["upsampler"]
+    assert (denoiser.steps, denoiser.s_cond, denoiser.order) == (3, 0.1, 2)
+    assert (upsampler.sigma_max, upsampler.s_churn, upsampler.steps) == (4.0, 5.0, 2)
+    assert "denoiser: 3 Heun steps, sigma 5 -> 0.002, s_cond 0.1\n" in printed
+    assert "upsampler: 2 Heun steps, sigma 4 -> 1, churn 5 x 0.9 in [1, 5]\n" in printed
+    again = run(headless=Path("b.mp4"), actions=Path("a.npz"), record=Path("b.npz"))
+    assert "denoiser: 3 Heun steps, sigma 5 -> 0.002, s_cond 0.1\n" in again
+    np.testing.assert_array_equal(*shown)
+    assert Recording.load(Path("b.npz")).sampling == recorded
+
+
+def test_a_replay_renders_the_recorded_actions_of_the_spawn(run: Play, shown: list[list[Pixels]]) -> None:
+    printed = run(headless=Path("a.mp4"), replay=True, spawn=1, record=Path("a.npz"))
+    assert len(shown[0]) == 2, "the newest action of the spawn, and the one after it"
+    np.testing.assert_array_equal(Recording.load(Path("a.npz")).actions, [SPACE.idle()] * 2)
+    assert "stopped early" not in printed
+    printed = run(headless=Path("b.mp4"), replay=True, spawn=1, frames=5)
+    assert len(shown[1]) == 2
+    assert "stopped early: spawn 0 has no recorded actions: you are in control" in printed
+    run(headless=Path("c.mp4"), replay=True, spawn=1, horizon=1)
+    assert len(shown[2]) == 1
+
+
+def test_the_horizon_is_that_of_the_option_then_of_the_file_then_of_the_world(run: Play) -> None:
+    Path("own.yaml").write_text("horizon: 3")
+    own = {"headless": Path("a.mp4"), "frames": 2, "sampler": Path("own.yaml")}
+    assert "; fast (1 + 1 steps); seed 0; horizon 3\n" in run(**own)
+    assert "; horizon 2\n" in run(**own, horizon=2)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"seed": 6}, {"preset": "fast"}, {"spawn": 0}, {"steps": (2,)}, {"settings": ("denoiser.s_cond=1",)}],
+)
 def test_what_is_asked_for_counts_more_than_the_recording(
     run: Play, shown: list[list[Pixels]], change: dict[str, Any]
 ) -> None:
@@ -136,9 +184,10 @@ def test_a_recording_of_another_action_space_is_refused(run: Play) -> None:
         ({"steps": (1, 2, 3)}, "--steps has 3"),
         ({"record": Path("a.gif")}, "unknown kind of recording"),
         ({"actions": Path("none.npz")}, "no such file"),
-        ({"preset": "best"}, "no preset 'best'"),
-        ({"steps": (0,)}, "steps is 0"),
-        ({"spawn": 9, "headless": Path("a.mp4")}, "spawn 9"),
+        ({"horizon": 0}, "--horizon is 0"),
+        ({"sampler": Path("none.yaml")}, r"none\.yaml: cannot be read"),
+        ({"settings": ("denoiser.step=1",)}, "'step' is unknown"),
+        ({"replay": True, "actions": Path("a.npz")}, "--replay and --actions"),
         ({"world": "nowhere"}, "nowhere"),
     ],
 )
@@ -148,15 +197,27 @@ def test_what_cannot_be_done_is_said(run: Play, config: dict[str, Any], reason: 
     assert not list(Path().iterdir())
 
 
-def test_the_world_is_closed_when_its_settings_are_refused(
-    run: Play, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ({"preset": "best"}, "no preset 'best'"),
+        ({"steps": (0,)}, "steps is 0"),
+        ({"spawn": 2}, r"--spawn 2: world 'tiny' has 2 spawns\.\nExpected: 0 to 1\."),
+        ({"spawn": -1}, r"--spawn -1: world 'tiny' has 2 spawns\.\nExpected: 0 to 1\."),
+        ({"actions": Path("far.npz")}, r"far\.npz: spawn 7: world 'tiny' has 2 spawns"),
+        ({"replay": True}, "--replay: spawn 0 has no recorded actions"),
+    ],
+)
+def test_what_the_world_cannot_do_is_said_before_its_networks_load(
+    run: Play, monkeypatch: pytest.MonkeyPatch, config: dict[str, Any], reason: str
 ) -> None:
-    backend = NumpyBackend()
-    monkeypatch.setattr(engine.loading, "open_backend", lambda name, threads: backend)
-    with pytest.raises(DiamondError):
-        run(steps=(0,))
-    with pytest.raises(DiamondError, match="closed"):
-        backend.load(None)  # type: ignore[arg-type]
+    dataclasses.replace(DEMO, spawn=7).save(Path("far.npz"))
+    opened: list[str] = []
+    monkeypatch.setattr(engine.loading, "open_backend", lambda name, threads: opened.append(name))
+    with pytest.raises(DiamondError, match=reason):
+        run(**config)
+    assert not opened
+    assert [path.name for path in Path().iterdir()] == ["far.npz"]
 
 
 def test_ctrl_c_leaves_nothing_half_made(world: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from engine.actions import KEYBOARD_MOUSE_51 as SPACE
-from engine.actions import Action
+from engine.actions import Action, Vector
 from engine.errors import DiamondError
 from engine.player.controller import Controller
 from engine.player.keymap import Command
@@ -15,6 +15,7 @@ from engine.player.playable import Pixels
 from engine.player.recorder import Recorder
 from engine.player.recording import Recording
 from engine.player.session import MESSAGE_FRAMES, Session
+from engine.schedule import SamplerConfig
 from tests.player.fake_world import WALK, FakeWorld
 
 
@@ -26,7 +27,13 @@ class Game:
         self.controller = Controller(mouse_multiplier=1.0)
         self.recorder = Recorder(self.world, self.world.fps, target)
         self.session = Session(
-            self.world, self.controller, self.recorder, script=script, spawn=options.get("spawn", 0)
+            self.world,
+            self.controller,
+            self.recorder,
+            script=script,
+            spawn=options.get("spawn", 0),
+            replay=bool(options.get("replay", False)),
+            horizon=options.get("horizon"),
         )
         self.session.warm_up()
         self.first = self.session.start().frame
@@ -92,8 +99,7 @@ def test_reset_goes_to_the_next_spawn_and_around() -> None:
 
 
 def test_the_horizon_resets_a_human_to_the_next_spawn() -> None:
-    game = Game()
-    game.world.horizon = 2
+    game = Game(horizon=2)
     game.play(2)
     played = game.session.tick()
     assert played is not None
@@ -141,8 +147,83 @@ def test_control_comes_back_in_mid_replay_without_a_reset() -> None:
 def test_a_spawn_without_recorded_actions_says_so() -> None:
     game = Game(spawn=0)
     assert game.session.obey(Command.CONTROL) is None
-    assert game.session.status().message == "spawn 0 has no recorded actions"
+    assert game.session.status().message == "spawn 0 has no recorded actions: you are in control"
     assert game.session.status().control == "you"
+
+
+def test_the_recorded_actions_of_a_spawn_end_its_life_and_replay_goes_on_with_the_next() -> None:
+    game = Game(spawn=1, replay=1)
+    lives = [(game.session.status().spawn, 0)]
+    for _ in range(6):
+        assert game.session.tick()
+        status = game.session.status()
+        assert status.control == "recording"
+        lives.append((status.spawn, status.frame_index))
+    assert lives == [(1, 0), (1, 1), (1, 2), (1, 3), (2, 0), (2, 1), (2, 2)]
+
+
+def published_replay(newest: Vector, next_actions: list[Vector], horizon: int) -> list[Vector]:
+    """The actions of one replayed episode as the original plays it: its counter t runs from 0, step t takes
+    action t - 1 of the recording (at first the newest of the spawn), and ends the episode once t has come to
+    the length of the recording, or after `horizon` steps."""
+    played: list[Vector] = []
+    while True:
+        t = len(played)
+        played.append(next_actions[t - 1] if t > 0 else newest)
+        if t == len(next_actions) or len(played) >= horizon:
+            return played
+
+
+@pytest.mark.parametrize("horizon", [1, 2, 3, 4, 1000])
+def test_a_replayed_life_has_the_actions_of_the_original(horizon: int) -> None:
+    newest, *following = (SPACE.encode(action) for action in WALK)
+    expected = published_replay(newest, following, horizon)
+    assert len(expected) == min(horizon, len(following) + 1)
+    game = Game(spawn=1, replay=1, horizon=horizon)
+    assert game.session.status().horizon == len(expected)
+    game.play(len(expected))
+    np.testing.assert_array_equal(game.recorder.recording().actions, expected)
+    played = game.session.tick()
+    assert played is not None
+    assert (played.frame.index, game.world.spawn) == (0, 2)
+
+
+def test_a_replay_that_comes_to_a_spawn_without_actions_hands_over() -> None:
+    game = Game(spawn=2, replay=1)
+    assert game.session.replaying
+    game.controller.press("space")
+    game.play(5)  # three actions, the frame of spawn 0, and a frame of the human
+    status = game.session.status()
+    assert (status.spawn, status.frame_index, status.control) == (0, 1, "you")
+    assert status.message == "spawn 0 has no recorded actions: you are in control"
+    assert status.action.keys == {"space"}
+    assert not game.session.replaying
+
+
+def test_reset_during_a_replay_goes_on_replaying_at_the_next_spawn() -> None:
+    game = Game(spawn=1, replay=1)
+    game.play(2)
+    played = game.session.obey(Command.RESET)
+    assert played is not None
+    assert (played.frame.index, game.world.spawn) == (0, 2)
+    assert game.session.status().control == "recording"
+    game.play(1)
+    assert game.session.status().action == SPACE.decode(SPACE.encode(WALK[0]))
+
+
+def test_a_human_who_took_over_a_replay_stays_in_control_at_the_horizon() -> None:
+    game = Game(spawn=1, replay=1, horizon=5)
+    game.play(1)
+    game.session.obey(Command.CONTROL)
+    assert game.session.status().horizon == 5
+    game.play(5)
+    assert (game.session.status().spawn, game.session.status().control) == (2, "you")
+
+
+def test_a_script_is_longer_than_the_horizon_if_it_says_so() -> None:
+    game = Game(script(6), horizon=2)
+    assert len(game.play(6)) == 6
+    assert game.session.status().frame_index == 6
 
 
 def test_reset_during_a_replay_begins_the_script_again() -> None:
@@ -159,6 +240,20 @@ def test_presets_are_switched_around() -> None:
         game.session.obey(Command.PRESET)
         seen.append(game.session.status().sampling)
     assert seen == ["quality (3 + 10 steps)", "fast (1 + 1 steps)"]
+
+
+def test_settings_of_ones_own_are_among_the_presets_that_p_goes_through() -> None:
+    own = SamplerConfig(steps=7)
+    world = FakeWorld()
+    world.set_sampler("denoiser", own)
+    session = Session(world, Controller(), Recorder(world, world.fps))
+    session.start()
+    seen = []
+    for _ in range(3):
+        session.obey(Command.PRESET)
+        seen.append(session.status().sampling)
+    assert seen == ["fast (1 + 1 steps)", "quality (3 + 10 steps)", "custom (7 + 1 steps)"]
+    assert world.samplers["denoiser"] == own
 
 
 def test_a_message_stays_for_a_while_only() -> None:

@@ -132,6 +132,14 @@ def test_the_text_says_what_matters() -> None:
     assert "paused" in text
 
 
+def test_in_a_replay_the_text_counts_up_to_its_last_frame() -> None:
+    game = Game(spawn=1, replay=1)
+    game.play(2)
+    text = "\n".join(hud_lines(game.session.status(), None))
+    assert "spawn 1   frame 2 of 3" in text
+    assert "recording: d   mouse +30 +0" in text
+
+
 def test_actions_in_words() -> None:
     action = Action(keys=["w", "space"], mouse_dx=30, mouse_dy=-4, left_click=True)
     assert action_text(action) == "space + w   mouse +30 -4   left click"

@@ -61,6 +61,19 @@ def seen(display: str, folder: Path) -> dict[str, Any]:
     return result
 
 
+def test_the_window_opens_at_its_size_without_taking_the_screen_or_the_mouse(seen: dict[str, Any]) -> None:
+    assert seen["at first"] == [[840, 450], False, False]
+
+
+def test_an_arrow_key_turns_the_camera(seen: dict[str, Any]) -> None:
+    assert seen["arrow key"] == -60
+
+
+def test_a_replay_goes_from_spawn_to_spawn_until_one_has_no_recorded_actions(seen: dict[str, Any]) -> None:
+    assert seen["replay"] == ["recording", 3]
+    assert seen["after the replay"] == ["you", "spawn 0 has no recorded actions: you are in control"]
+
+
 def test_keys_reach_the_world(seen: dict[str, Any]) -> None:
     assert seen["held"] >= 5
     assert seen["not held for ever"]

@@ -97,6 +97,8 @@ def play(hand: Hand) -> None:
     """Everything a player does in one sitting."""
     hand.focus()
     hand.frames(2)
+    size = [hand.window.width, hand.window.height]
+    seen["at first"] = [size, hand.window.fullscreen, hand.window._mouse_exclusive]
     hand.screen()
     ImageGrab.grab(xdisplay="").save("running.png")
 
@@ -164,6 +166,21 @@ def play(hand: Hand) -> None:
     hand.xdotool("mousemove_relative", 10, 10)
     hand.frames(2)
     seen["mouse after escape"] = sum(dx for dx, _ in hand.motions)
+
+    # An arrow key turns the camera.
+    hand.xdotool("keydown", "Left")
+    hand.frames(3)
+    seen["arrow key"] = hand.news.status.action.mouse_dx
+    hand.xdotool("keyup", "Left")
+
+    # The other control: the recorded actions of this spawn to their end, then those of the next.
+    hand.world.step_s = 0.3  # slow enough to look at each spawn
+    hand.xdotool("key", "m")
+    hand.until(lambda: hand.news.status.spawn == 2)
+    seen["replay"] = [hand.news.status.control, hand.news.status.horizon]
+    hand.until(lambda: hand.news.status.spawn == 0)  # where nothing is recorded
+    hand.world.step_s = 0.0
+    seen["after the replay"] = [hand.news.status.control, hand.news.status.message]
 
     # A key that is down when the focus goes does not stay down.
     hand.xdotool("keydown", "d")
