@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.bundle_writer import WORLD_JSON, write_bundle
+from engine.catalog import NAMES
 from engine.errors import DiamondError
 from engine.graphs import GraphSpec
 from engine.manifest import Manifest, manifest_from_json
@@ -65,6 +66,12 @@ class Bundle:
         """The precisions in which this world has graphs, in the order of world.json."""
         return tuple(self.manifest.graphs)
 
+    def graphs_bytes(self, precision: str) -> int:
+        """Length of the graphs of a precision, weights beside them included."""
+        entries = self.manifest.graphs[precision].values()
+        names = {entry.file for entry in entries} | {f"{entry.file}.data" for entry in entries}
+        return sum(file.size_bytes for name, file in self.manifest.files.items() if name in names)
+
     def file(self, name: str) -> Path:
         """The path of a listed file.
 
@@ -88,7 +95,7 @@ class Bundle:
             raise DiamondError(
                 f"world {name!r}: has no graphs in precision {precision!r}",
                 f"one of {list(self.precisions)}",
-                f"export them with diamond-export --precision {precision}",
+                f"make them: diamond-export {name if name in NAMES else self.path} --precision {precision}",
             )
         graphs = self.manifest.graphs[precision]
         if role not in graphs:

@@ -1,6 +1,7 @@
 """diamond-play: a thin door to the player.
 
 diamond-play                                      opens a window on the world that comes along
+diamond-play csgo                                 the published world: fetched and converted once, then at once
 diamond-play WORLD --preset quality               another world, better frames
 diamond-play --record session.npz                 keeps what you do
 diamond-play --headless clip.mp4 --actions session.npz --preset quality
@@ -21,6 +22,13 @@ RUNS, PLAY, FILES = "What runs it", "The game", "Files"
 @app.command()
 def play(
     world: Annotated[str, typer.Argument(help="name of a world, or the directory of one")] = "freedoom",
+    release: Annotated[
+        Path | None,
+        typer.Option(help="csgo: the release's directory, instead of a download", rich_help_panel=RUNS),
+    ] = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="csgo: open no connection", rich_help_panel=RUNS)
+    ] = False,
     backend: Annotated[
         str,
         typer.Option(
@@ -127,6 +135,8 @@ def play(
     launch(
         PlayConfig(
             world=world,
+            release=release,
+            offline=offline,
             backend=backend,
             precision=precision,
             threads=threads,

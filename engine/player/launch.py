@@ -10,21 +10,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.bundle import Bundle
-from engine.catalog import resolve
+from engine.catalog import PUBLISHED, resolve
 from engine.errors import DiamondError
 from engine.loading import load_world
 from engine.player.controller import Controller
 from engine.player.headless import render
 from engine.player.keymap import KeyMap
+from engine.player.making import make_published, require_published
 from engine.player.playable import recorded_actions, sampler_text
 from engine.player.recorder import Recorder, check_target
 from engine.player.recording import Recording
 from engine.player.session import Session
 from engine.player.tuning import Tuning, tuning
+from engine.space import memory_text
 from engine.world import World
 
 DEMO = "demo"  # the action recording that a world brings along
 DEMO_S = 10
+LARGE_BYTES = 200_000_000
+MEMORY_FACTOR = 1.5  # of the graphs' bytes, while ONNX Runtime loads and runs them
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class PlayConfig:
     """What to play, and how. None leaves a choice to the recording, the world or the backend, in this order.
 
     Attributes:
-        world: name or directory.
+        world: name or directory. release, offline: where the published world comes from, the first time.
         backend, precision, threads: what runs it.
         preset: sampler settings. sampler, settings, steps: what changes in them: a YAML file, texts such as
             "upsampler.s_churn=5", steps of the denoiser and of the upsampler; the later of these counts more.
@@ -46,6 +50,8 @@ class PlayConfig:
     """
 
     world: str = "freedoom"
+    release: Path | None = None
+    offline: bool = False
     backend: str = "auto"
     precision: str | None = None
     threads: int | None = None
@@ -66,6 +72,7 @@ class PlayConfig:
     size: int | None = None
 
     def __post_init__(self) -> None:
+        require_published(self.world, self.release, self.offline)
         for name in ("horizon", "fps", "frames", "mouse_multiplier", "size"):
             value = getattr(self, name)
             if value is not None and value <= 0:
@@ -168,10 +175,13 @@ def _load(config: PlayConfig, script: Recording | None, changes: Tuning, in_wind
     seed = config.seed
     if seed is None:
         seed = 0 if script is None or script.seed is None else script.seed
+    if config.world == PUBLISHED:
+        make_published(config.release, config.offline, config.precision)
     directory = resolve(config.world)
     bundle = Bundle.open(directory, verify=False)
     _check_spawn(bundle, config, script, in_window)
     manifest = bundle.manifest
+    _state_memory(bundle, config.precision)
     preset = manifest.default_preset if config.preset is None else config.preset
     return load_world(
         directory,
@@ -182,6 +192,14 @@ def _load(config: PlayConfig, script: Recording | None, changes: Tuning, in_wind
         threads=config.threads,
         samplers=changes.applied(manifest.name, manifest.samplers(preset)),
     )
+
+
+def _state_memory(bundle: Bundle, precision: str | None) -> None:
+    """Says what a large world is about to take; a small one loads before anybody has read it."""
+    name = precision if precision in bundle.precisions else bundle.precisions[0]
+    graphs_bytes = bundle.graphs_bytes(name)
+    if graphs_bytes > LARGE_BYTES:
+        print(f"{bundle.manifest.name}: loading {memory_text(MEMORY_FACTOR * graphs_bytes)}", flush=True)
 
 
 def _check_spawn(bundle: Bundle, config: PlayConfig, script: Recording | None, in_window: bool) -> None:
