@@ -13,7 +13,9 @@ ROOT = Path(__file__).resolve().parents[1]
     ("module", "arguments", "missing", "extra"),
     [
         ("train.cli", ["tiny", "--data", "d", "--out", "r"], "torch", "train"),
-        ("export.cli", ["r", "--out", "w"], "torch", "export"),
+        ("export.cli", ["run", "--out", "w"], "torch", "export"),
+        ("export.cli", ["csgo"], "torch", "export"),  # before anything is downloaded
+        ("export.cli", ["csgo"], "huggingface_hub", "hub"),
         ("train.data.cli", ["stats", "d"], "PIL", "doom"),
         ("train.data.cli", ["validate", "d"], "PIL", "doom"),
     ],
@@ -21,6 +23,8 @@ ROOT = Path(__file__).resolve().parents[1]
 def test_a_missing_extra_is_named(
     module: str, arguments: list[str], missing: str, extra: str, tmp_path: Path
 ) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text("{}")
     code = f"import sys; sys.modules[{missing!r}] = None; sys.path.insert(0, {str(ROOT)!r})"
     code += f"\nsys.argv[1:] = {arguments!r}\nfrom {module} import main; main()"
     done = subprocess.run(
