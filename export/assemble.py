@@ -85,12 +85,11 @@ def build_bundle(parts: WorldParts, out: Path, gates: Gates | None = None, say: 
         for definition in world_graphs(parts.agent, parts.low_res):
             began = time.perf_counter()
             name = f"{PRECISION}/{definition.role}.onnx"
-            for path in export_graph(definition, folder / name):
-                files[f"{PRECISION}/{path.name}"] = path
+            written = export_graph(definition, folder / name)
+            files |= {f"{PRECISION}/{path.name}": path for path in written}
             graphs[definition.role] = {"file": name, **_tensors(folder / name)}
-            say(
-                f"{name}: {(folder / name).stat().st_size / 1e6:.1f} MB in {time.perf_counter() - began:.1f} s"
-            )
+            megabytes = sum(path.stat().st_size for path in written) / 1e6
+            say(f"{name}: {megabytes:.1f} MB in {time.perf_counter() - began:.1f} s")
         for index, spawn in enumerate(parts.spawns):
             files[f"spawns/{index}.npz"] = spawn_bytes(spawn)
         if parts.demo is not None:

@@ -128,8 +128,7 @@ def _from_release(job: ExportJob, release: Path, out: Path, say: Say) -> Path:
 
     parts = parts_from_release(release, say, job.name, job.title)
     state_cost(parts, out, say)
-    build_bundle(parts, out, say=say)
-    return _add(out, out, job, say)
+    return _complete(build_bundle(parts, out, say=say), job, say)
 
 
 def _from_run(job: ExportJob, run: Path, out: Path, say: Say) -> Path:
@@ -137,8 +136,12 @@ def _from_run(job: ExportJob, run: Path, out: Path, say: Say) -> Path:
     from export.from_run import parts_from_run
 
     parts = parts_from_run(run, job.run, say, job.name, job.title)
-    build_bundle(parts, out, say=say)
-    return _add(out, out, job, say)
+    return _complete(build_bundle(parts, out, say=say), job, say)
+
+
+def _complete(world: Path, job: ExportJob, say: Say) -> Path:
+    """A world just made, with the other precisions that were asked for."""
+    return _add(world, world, job, say) if set(job.precisions) - {"fp32"} else world
 
 
 def _from_world(job: ExportJob, say: Say) -> Path:
