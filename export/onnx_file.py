@@ -1,0 +1,53 @@
+"""ONNX files: written whole, read for their tensors, copied with inner tensors as outputs. No PyTorch, no runtime.
+
+Large weights go to a file of their own only where protobuf, which ends at 2 GiB, forces it.
+"""
+
+from pathlib import Path
+
+import onnx
+
+EXTERNAL_ABOVE_BYTES = 1_500_000_000  # protobuf ends at 2 GiB
+EXTERNAL_TENSOR_BYTES = 4096  # smaller ones stay inside: shape inference reads the sizes of Split and Slice
+
+
+def save(model: onnx.ModelProto, path: Path, external_above_bytes: int = EXTERNAL_ABOVE_BYTES) -> list[Path]:
+    """Writes to `path`, and large weights beside it (`path` + ".data"); returns the files written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if model.ByteSize() <= external_above_bytes:
+        path.write_bytes(model.SerializeToString(deterministic=True))
+        return [path]
+    data = path.with_name(path.name + ".data")
+    onnx.save_model(
+        model,
+        path,
+        save_as_external_data=True,
+        all_tensors_to_one_file=True,
+        location=data.name,
+        size_threshold=EXTERNAL_TENSOR_BYTES,
+    )
+    return [path, data]
+
+
+def tensor_specs(path: Path) -> tuple[dict[str, dict[str, object]], dict[str, dict[str, object]]]:
+    """Inputs and outputs of an ONNX file as plain data: name -> dtype and shape, None where a size is free."""
+    graph = onnx.load(path, load_external_data=False).graph
+    return _specs(graph.input), _specs(graph.output)
+
+
+def expose(path: Path, names: tuple[str, ...], copy: Path) -> None:
+    """Writes a copy of the graph in which the tensors called `names`, found inside, are outputs as well."""
+    model = onnx.load(path)
+    inside = {value.name: value for value in model.graph.value_info}
+    model.graph.output.extend(inside[name] for name in names)
+    save(model, copy)
+
+
+def _specs(values: list[onnx.ValueInfoProto]) -> dict[str, dict[str, object]]:
+    def spec(value: onnx.ValueInfoProto) -> dict[str, object]:
+        tensor = value.type.tensor_type
+        shape = [dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim]
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
+        return {"dtype": str(dtype), "shape": shape}
+
+    return {value.name: spec(value) for value in values}
