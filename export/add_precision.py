@@ -16,6 +16,7 @@ from typing import Any
 from engine.bundle import Bundle
 from engine.bundle_writer import WORLD_JSON, write_bundle
 from engine.errors import DiamondError
+from export.int8 import make_int8
 from export.low_precision import make_low
 from export.new_graphs import NewGraphs
 from export.playing import Painted, candidate, paint
@@ -31,7 +32,7 @@ def add_precisions(bundle_dir: Path, out: Path, precisions: Sequence[str], say: 
     Args:
         bundle_dir: a world with fp32 graphs.
         out: where to write; may be `bundle_dir` itself, and is replaced whole at the very end.
-        precisions: of "fp16", "bf16"; "fp32" is there already. One that the world has is made anew.
+        precisions: of "fp16", "bf16", "int8"; "fp32" is there already. One that the world has is made anew.
         say: takes one line of progress at a time.
 
     Returns:
@@ -59,7 +60,8 @@ def add_precisions(bundle_dir: Path, out: Path, precisions: Sequence[str], say: 
             say(f"fp32: playing {frames} frames from each of the first spawns, to compare with")
             reference = paint(bundle, "fp32", frames, folder)
         for precision in asked:
-            new[precision] = make_low(bundle, precision, folder, say)
+            make = make_int8 if precision == "int8" else make_low
+            new[precision] = make(bundle, precision, folder, say)
             report = _verify(bundle, precision, new[precision], reference, folder, say)
             files |= new[precision].files
             files[f"{precision}/parity.json"] = report_bytes(report)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import onnx
 
+from engine.graphs import GraphSpec, TensorSpec
+
 EXTERNAL_ABOVE_BYTES = 1_500_000_000  # protobuf ends at 2 GiB
 EXTERNAL_TENSOR_BYTES = 4096  # smaller ones stay inside: shape inference reads the sizes of Split and Slice
 
@@ -41,6 +43,14 @@ def expose(path: Path, names: tuple[str, ...], copy: Path) -> None:
     inside = {value.name: value for value in model.graph.value_info}
     model.graph.output.extend(inside[name] for name in names)
     save(model, copy)
+
+
+def spec_of(path: Path, role: str, precision: str = "fp32") -> GraphSpec:
+    """An ONNX file as a graph to load, with the tensors that it says it has."""
+    inputs, outputs = (
+        {name: TensorSpec.from_json(spec, name) for name, spec in side.items()} for side in tensor_specs(path)
+    )
+    return GraphSpec(role, precision, path, inputs, outputs)
 
 
 def _specs(values: list[onnx.ValueInfoProto]) -> dict[str, dict[str, object]]:

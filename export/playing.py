@@ -17,11 +17,11 @@ from engine.backends import open_backend
 from engine.backends.base import Backend
 from engine.bundle import Bundle
 from engine.frame import to_signed
-from engine.graphs import CHANNELS, GraphSpec, Network, TensorSpec
+from engine.graphs import CHANNELS, GraphSpec, Network
 from engine.noise import SeededNoise
 from engine.schedule import Preconditioning
 from engine.world import World
-from export.onnx_file import expose, tensor_specs
+from export.onnx_file import expose, spec_of
 from export.report import SEED, SIGMAS, SPAWNS_COMPARED, recorded_then_idle
 
 Floats = npt.NDArray[np.float32]
@@ -30,16 +30,14 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Candidate(Bundle):
-    """A bundle of which some graphs are played from other files than its own."""
+    """A bundle whose fp32 graphs stand for any precision, some of them replaced by other files."""
 
     replaced: Mapping[str, Path] = field(default_factory=dict)  # role -> file
 
     def graph(self, precision: str, role: str) -> GraphSpec:
-        """The graph to load; a replaced one has the tensors of the fp32 one, as the contract demands."""
-        if role not in self.replaced:
-            return super().graph(precision, role)
+        """The graph to load, with the tensors of the fp32 one, as the contract demands."""
         spec = super().graph("fp32", role)
-        return dataclasses.replace(spec, precision=precision, path=self.replaced[role])
+        return dataclasses.replace(spec, precision=precision, path=self.replaced.get(role, spec.path))
 
 
 def candidate(bundle: Bundle, replaced: Mapping[str, Path]) -> Candidate:
@@ -164,6 +162,4 @@ def evaluate(
 def _expose_raw(spec: GraphSpec, folder: Path) -> GraphSpec:
     exposed = folder / spec.path.name
     expose(spec.path, ("raw",), exposed)
-    _, outputs = tensor_specs(exposed)
-    raw = TensorSpec.from_json(outputs["raw"], "raw")
-    return dataclasses.replace(spec, path=exposed, outputs={**spec.outputs, "raw": raw})
+    return spec_of(exposed, spec.role, spec.precision)

@@ -41,6 +41,7 @@ class PrecisionGates:
 GATES: Mapping[str, PrecisionGates] = {
     "fp16": PrecisionGates(raw_error=0.006, mean_grey_levels=0.1, first_psnr_db=38, psnr_db=15),
     "bf16": PrecisionGates(raw_error=0.05, mean_grey_levels=0.8, first_psnr_db=26, psnr_db=12),
+    "int8": PrecisionGates(raw_error=0.10, mean_grey_levels=1.5, first_psnr_db=25, psnr_db=10),
 }
 
 
