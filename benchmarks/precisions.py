@@ -1,7 +1,7 @@
 """What a world's precisions cost and keep on this CPU: time of one evaluation, and rollouts held against fp32.
 
-Precisions and thread counts take turns, so that a busy machine slows them alike: read the ratios. Rollouts run from every
-spawn with its recorded actions and the same noise. ONNX Runtime's CPU has no bf16, and runs fp16 as fp32: their
+Precisions and thread counts take turns, so that a busy machine slows them alike: read the ratios. Rollouts run from
+every spawn with its recorded actions and the same noise. ONNX Runtime's CPU has no bf16, and runs fp16 as fp32: their
 figures are in each bundle's parity reports, from an emulation.
 
     python benchmarks/precisions.py WORLD --frames 16          WORLD made by diamond-export --precision fp32,int8

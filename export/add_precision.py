@@ -5,11 +5,8 @@ precision has passed its gate (`export.precision_gates`); then the bundle is rep
 """
 
 import json
-import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +19,7 @@ from export.new_graphs import NewGraphs
 from export.playing import Painted, candidate, paint
 from export.precision_gates import GATES, compare, gates_as_json, require_within, summary
 from export.report import report_bytes
+from export.workplace import workplace
 
 Say = Callable[[str], None]
 
@@ -52,7 +50,7 @@ def add_precisions(bundle_dir: Path, out: Path, precisions: Sequence[str], say: 
             "fp32 graphs, which the other precisions are made from",
             "export the world again with diamond-export",
         )
-    with _workplace(out) as folder:
+    with workplace(out) as folder:
         new: dict[str, NewGraphs] = {}
         files: dict[str, Path | bytes] = {}
         if asked:
@@ -103,27 +101,3 @@ def _write(
         }
         listed = {name for name in listed if not name.startswith(f"{precision}/")}
     return write_bundle(out, document, {**{name: bundle.file(name) for name in listed}, **files})
-
-
-@contextmanager
-def _workplace(out: Path) -> Iterator[Path]:
-    """A temporary directory beside `out`, on the same disk; gone afterwards."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".precisions", dir=out.parent))
-    except OSError as error:
-        raise DiamondError(
-            f"{out}: cannot be written: {error.strerror}",
-            "a place to write the world to",
-            "choose another --out",
-        ) from error
-    try:
-        yield folder
-    except OSError as error:
-        raise DiamondError(
-            f"{out}: cannot be written: {error.strerror or error}",
-            f"room for the world's files in {out.parent}",
-            "free some space, or choose another --out",
-        ) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

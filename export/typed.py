@@ -12,7 +12,6 @@ An operator that this file does not name stays fp32. Knows ONNX only: no files, 
 from collections.abc import Sequence
 from enum import Enum
 
-import ml_dtypes
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -20,7 +19,8 @@ from onnx import TensorProto, helper, numpy_helper
 from engine.errors import DiamondError
 
 LOW_TYPES: dict[str, int] = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
-NUMPY_TYPES = {"fp16": np.dtype(np.float16), "bf16": np.dtype(ml_dtypes.bfloat16)}
+NUMPY_TYPES = {name: helper.tensor_dtype_to_np_dtype(type_) for name, type_ in LOW_TYPES.items()}
+LARGEST = {"fp16": 65504.0, "bf16": 3.3895314e38}
 OPSETS = {"fp16": 20, "bf16": 22}  # the first in which the standard lets Conv have this type, and 20 or more
 
 # Operator -> which inputs have its type; of the others (shapes, scales, axes) the type never changes. None: all.
@@ -210,7 +210,7 @@ class _Rewriter:
         if not np.isfinite(rounded.astype(np.float32)).all():
             raise DiamondError(
                 f"{name}: holds {np.abs(values).max():g}, which {self.precision} can't",
-                f"weights up to {float(ml_dtypes.finfo(NUMPY_TYPES[self.precision]).max):g}",
+                f"weights up to {LARGEST[self.precision]:g}",
                 "use bf16" if self.precision == "fp16" else "stay with fp32",
             )
         if name in self.wide_weights:

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import ml_dtypes
 import numpy as np
 import onnx
 import pytest
@@ -70,7 +69,7 @@ def test_the_emulation_rounds_every_result_as_numpy_does(precision: str) -> None
     onnx.checker.check_model(model, full_check=True)
     expected, unrounded = by_hand(precision, between=True), by_hand(precision, between=False)
     got = run(model)
-    step = np.abs(expected).max() * float(ml_dtypes.finfo(NUMPY_TYPES[precision]).eps)
+    step = np.abs(expected).max() * {"fp16": 2.0**-10, "bf16": 2.0**-7}[precision]
     assert np.abs(got - expected).max() <= step, "one value may round the other way"
     assert np.abs(got - expected).mean() < 0.1 * np.abs(got - unrounded).mean()
 
