@@ -1,7 +1,8 @@
 """How PyTorch's threads wait for each other: asleep, so that a machine with other work to do stays usable.
 
-By default they spin at every barrier. Beside one other busy process on two cores that made an evaluation of the published
-upsampler 3.2 times slower (5.9 instead of 1.8 s). Must be said before torch is imported; the user's own setting counts.
+By default they spin at every barrier. Beside one other busy process on two cores that made an evaluation of the
+published upsampler 3.2 times slower (5.9 instead of 1.8 s). Must be said before torch is imported; the user's own
+setting counts.
 """
 
 import os
