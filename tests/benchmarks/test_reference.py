@@ -4,7 +4,6 @@ The test that runs the original needs a checkout of it (branch csgo), named by D
 """
 
 import os
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from engine.errors import DiamondError
 from engine.noise import SeededNoise
 from export.job import ExportJob, export_world
 from tests.conftest import GOLDEN
+from tests.train.releases import cropped_golden_release
 
 RELEASE = GOLDEN / "published_tiny"
 
@@ -60,21 +60,12 @@ def test_the_ratio_is_that_of_the_medians() -> None:
     assert beside.to_json()["psnr_db_worst"] == 60.0
 
 
-@pytest.fixture
-def cropped(tmp_path: Path) -> Path:
-    """The golden release with smaller frames: attention over its full ones takes seconds."""
-    shutil.copytree(RELEASE, tmp_path / "release")
-    for name, (height, width) in (("low_res", (14, 20)), ("full_res", (70, 100))):
-        for path in (tmp_path / "release").glob(f"spawn/*/{name}.npy"):
-            np.save(path, np.load(path)[..., :height, :width])
-    return tmp_path / "release"
-
-
 @pytest.mark.parametrize("preset", ["fast", "quality"])
-def test_the_original_paints_the_same_frames(cropped: Path, tmp_path: Path, preset: str) -> None:
+def test_the_original_paints_the_same_frames(tmp_path: Path, preset: str) -> None:
     checkout = os.environ.get("DIAMOND_REFERENCE")
     if not checkout:
         pytest.skip("DIAMOND_REFERENCE names no checkout of the original")
+    cropped = cropped_golden_release(tmp_path / "release")
     out = export_world(ExportJob(str(cropped), tmp_path / "world"), lambda line: None)
     with (
         load_world(out, preset=preset, seed=0) as world,
