@@ -186,7 +186,7 @@ def make(
     """Make a release of random weights."""
     agent = find_recipe(recipe).agent
     if spawns_from is None:
-        sizes = _sizes(agent, low_res)
+        sizes = sizes_of(agent, low_res)
         places = random_spawns(sizes, action_space(agent.num_actions), spawns, seed)
     else:
         bundle = Bundle.open(resolve(spawns_from))
@@ -197,7 +197,7 @@ def make(
     print(f"{out}: {len(places)} spawns, weights of {size_bytes / 1e9:.2f} GB")
 
 
-def _sizes(agent: AgentConfig, low_res: str) -> Sizes:
+def sizes_of(agent: AgentConfig, low_res: str) -> Sizes:
     """The sizes of a recipe's world at "30x56".
 
     Raises:

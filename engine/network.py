@@ -12,7 +12,7 @@ from engine.bundle import Bundle
 from engine.graphs import Network as NetworkName
 from engine.noise import NoiseSource
 from engine.sampler import Image, Sampler
-from engine.schedule import SamplerConfig, conditioning
+from engine.schedule import SamplerConfig, Step, conditioning
 
 
 class Network:
@@ -54,6 +54,11 @@ class Network:
     def config(self) -> SamplerConfig:
         """The sampler's settings."""
         return self._sampler.config
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The schedule laid out."""
+        return self._sampler.steps
 
     @property
     def network_ms(self) -> float:

@@ -24,7 +24,7 @@ from engine.history import History, Snapshot, read_only
 from engine.manifest import Manifest
 from engine.network import Network
 from engine.noise import NoiseSource, SeededNoise
-from engine.schedule import SamplerConfig
+from engine.schedule import SamplerConfig, Step
 from engine.spawn import Spawn, check_spawn
 
 _NO_NETWORK_MS = {"conditioner": 0.0, "denoiser": 0.0, "upsampler": 0.0}
@@ -120,6 +120,11 @@ class World:
     def samplers(self) -> Mapping[str, SamplerConfig]:
         """The current settings by network: "denoiser" and, where there is one, "upsampler"."""
         return {name: network.config for name, network in self._networks.items()}
+
+    @property
+    def schedules(self) -> Mapping[str, tuple[Step, ...]]:
+        """The current settings laid out step by step, by network."""
+        return {name: network.steps for name, network in self._networks.items()}
 
     def set_preset(self, name: str) -> None:
         """Takes the settings of a preset.
