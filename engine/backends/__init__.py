@@ -19,8 +19,14 @@ def _open_ort(threads: int | None) -> Backend:
     return OrtBackend(threads)
 
 
+def _open_openvino(threads: int | None) -> Backend:
+    from engine.backends.openvino import OpenVinoBackend
+
+    return OpenVinoBackend(threads)
+
+
 # In the order in which `auto` tries them.
-_OPENERS: dict[str, Opener] = {"ort": _open_ort}
+_OPENERS: dict[str, Opener] = {"ort": _open_ort, "openvino": _open_openvino}
 BACKENDS = ("auto", *_OPENERS)
 
 

@@ -119,8 +119,8 @@ def test_without_onnx_runtime_it_says_how_to_install_it(monkeypatch: pytest.Monk
     real_import: Callable[..., ModuleType] = builtins.__import__
 
     def no_onnxruntime(name: str, *args: Any, **kwargs: Any) -> ModuleType:
-        if name == "onnxruntime":
-            raise ImportError("No module named 'onnxruntime'")
+        if name in ("onnxruntime", "openvino"):
+            raise ImportError(f"No module named {name!r}")
         return real_import(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", no_onnxruntime)
