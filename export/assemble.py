@@ -5,11 +5,8 @@ moved there; whatever was there before stays until then. Knows nothing of traini
 """
 
 import io
-import shutil
-import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,7 +17,6 @@ import torch
 
 from engine.actions import ActionSpace
 from engine.bundle import write_bundle
-from engine.errors import DiamondError
 from engine.player.recording import Recording
 from engine.schedule import SamplerConfig
 from engine.spawn import Spawn
@@ -29,6 +25,7 @@ from export.onnx import export_graph, tensor_specs
 from export.options import Say
 from export.report import Gates, report_bytes, summary
 from export.verify import check_parity
+from export.workplace import workplace
 from train.model import Agent, DenoiserConfig
 
 PRECISION = "fp32"  # what a world is made in first; others are made from its graphs, see export.add_precision
@@ -79,7 +76,7 @@ def build_bundle(parts: WorldParts, out: Path, gates: Gates | None = None, say: 
         DiamondError: the gate failed, or the disk refuses; `out` is then as it was.
     """
     say = say or (lambda line: None)
-    with _workplace(out) as folder:
+    with workplace(out) as folder:
         files: dict[str, Path | bytes] = dict(parts.texts)
         graphs: dict[str, Any] = {}
         for definition in world_graphs(parts.agent, parts.low_res):
@@ -121,30 +118,6 @@ def spawn_bytes(spawn: Spawn) -> bytes:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()
-
-
-@contextmanager
-def _workplace(out: Path) -> Iterator[Path]:
-    """A temporary directory beside `out`, on the same disk; gone afterwards."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".export", dir=out.parent))
-    except OSError as error:
-        raise DiamondError(
-            f"{out}: cannot be written: {error.strerror}",
-            "a place to write the world to",
-            "choose another --out",
-        ) from error
-    try:
-        yield folder
-    except OSError as error:
-        raise DiamondError(
-            f"{out}: cannot be written: {error.strerror or error}",
-            f"room for the world's files in {out.parent}",
-            "free some space, or choose another --out",
-        ) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _tensors(path: Path) -> dict[str, Any]:

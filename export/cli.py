@@ -12,6 +12,7 @@ import typer
 
 from engine.catalog import EMBEDDED, PUBLISHED
 from engine.errors import run_cli
+from train.threads import wait_asleep
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -85,6 +86,7 @@ def export(
 
 def main() -> None:
     """The console script."""
+    wait_asleep()
     run_cli(app, extra="export")
 
 

@@ -17,8 +17,11 @@ from engine.bundle_writer import WORLD_JSON, write_bundle
 from engine.catalog import EMBEDDED, PUBLISHED, own_world, resolve
 from engine.errors import DiamondError
 from engine.hub import REPO, fetch_release
+from engine.space import free_disk_bytes, memory_text, require_disk, size_text
 from export.options import PRECISIONS, RunOptions, Say
 
+DISK_FACTOR = 1.6  # of the fp32 graphs, for each precision: the new ones, and those that verification plays
+MEMORY_FACTOR = 3.2  # of the fp32 graphs, at the peak: docs/precisions.md
 RUN_JSON = "run.json"
 RELEASE_CONFIG = "config"
 
@@ -171,12 +174,29 @@ def _add(source: Path, out: Path, job: ExportJob, say: Say) -> Path:
     if missing:
         from export.add_precision import add_precisions
 
+        _state_cost(Bundle.open(source, verify=False), out, len(missing), say)
         return add_precisions(source, out, missing, say)
     if out.resolve() == source.resolve() or job.out is None:
         say(f"{source}: has {', '.join(job.precisions)} already, nothing to add")
         return source
     manifest = json.loads((source / WORLD_JSON).read_text("utf-8"))
     return write_bundle(out, manifest, {name: source / name for name in manifest.pop("files")})
+
+
+def _state_cost(bundle: Bundle, out: Path, precisions: int, say: Say) -> None:
+    """Says what the making of further precisions is about to take.
+
+    Raises:
+        DiamondError: the disk is too small for it.
+    """
+    graphs_bytes = bundle.graphs_bytes("fp32")
+    kept_bytes = sum(entry.size_bytes for entry in bundle.manifest.files.values())
+    disk_bytes = kept_bytes + round(DISK_FACTOR * precisions * graphs_bytes)
+    say(
+        f"{bundle.manifest.name}: {memory_text(MEMORY_FACTOR * graphs_bytes)}; "
+        f"{size_text(disk_bytes)} of disk while it is made, {size_text(free_disk_bytes(out))} free"
+    )
+    require_disk(out.parent, disk_bytes, "the new graphs", "free some space, or choose another --out")
 
 
 def _new_place(job: ExportJob) -> Path:

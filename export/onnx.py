@@ -6,8 +6,6 @@ Runtime, Attention is refused by TensorRT-RTX). Knows nothing of bundles.
 
 import contextlib
 import logging
-import os
-import shutil
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,12 +15,11 @@ import onnx_ir
 import torch
 
 from export.graphs import GraphDefinition
+from export.onnx_file import EXTERNAL_ABOVE_BYTES, EXTERNAL_TENSOR_BYTES, expose, tensor_specs
+
+__all__ = ["export_graph", "expose", "tensor_specs"]
 
 OPSET = 20
-EXTERNAL_ABOVE_BYTES = (
-    100_000_000  # larger weights lie beside the graph: half the memory to write and to load
-)
-EXTERNAL_TENSOR_BYTES = 4096  # smaller ones stay inside: shape inference reads the sizes of Split and Slice
 EVALUATIONS = "evaluations"  # name of the free dimension
 
 
@@ -62,29 +59,6 @@ def export_graph(
     return files
 
 
-def tensor_specs(path: Path) -> tuple[dict[str, dict[str, object]], dict[str, dict[str, object]]]:
-    """Inputs and outputs of an ONNX file as plain data: name -> dtype and shape, None where a size is free."""
-    graph = onnx.load(path, load_external_data=False).graph
-    return _specs(graph.input), _specs(graph.output)
-
-
-def expose(path: Path, names: tuple[str, ...], copy: Path) -> None:
-    """Writes a copy of the graph in which the tensors called `names`, found inside, are outputs as well.
-
-    Weights that lie beside the graph are linked beside the copy, or copied where that is not possible.
-    """
-    model = onnx.load(path, load_external_data=False)
-    inside = {value.name: value for value in model.graph.value_info}
-    model.graph.output.extend(inside[name] for name in names)
-    copy.write_bytes(model.SerializeToString(deterministic=True))
-    data = path.with_name(path.name + ".data")
-    if data.is_file():
-        try:
-            os.link(data, copy.with_name(data.name))
-        except OSError:
-            shutil.copyfile(data, copy.with_name(data.name))
-
-
 def _keep_internal(model: onnx.ModelProto, names: tuple[str, ...]) -> None:
     """Takes the tensors called `names` out of the outputs; inside the graph they keep their names."""
     outputs = model.graph.output
@@ -121,16 +95,6 @@ def _remove_traces(model: onnx.ModelProto) -> None:
 def _weights_bytes(graph: onnx_ir.Model) -> int:
     constants = (value.const_value for value in graph.graph.initializers.values())
     return sum(constant.nbytes for constant in constants if constant is not None)
-
-
-def _specs(values: list[onnx.ValueInfoProto]) -> dict[str, dict[str, object]]:
-    def spec(value: onnx.ValueInfoProto) -> dict[str, object]:
-        tensor = value.type.tensor_type
-        shape = [dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim]
-        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
-        return {"dtype": str(dtype), "shape": shape}
-
-    return {value.name: spec(value) for value in values}
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""The parity report: its gates, what exceeds them, and how it reads. Plain JSON data in, plain words out."""
+"""The parity report: what is compared, its gates, what exceeds them, and how it reads. Plain JSON data, plain words."""
 
 import json
 import math
@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from engine.actions import ActionSpace
+from engine.spawn import Spawn
+
 Report = Mapping[str, Any]
+
+SIGMAS = (0.002, 0.02, 0.2, 1.0, 5.0, 20.0)  # from the last noise level of play to the largest of training
+SEED = 0
+SPAWNS_COMPARED = 2
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,12 @@ class Gates:
     changed_fraction: float = 0.005
     rollout_frames: int = 16
     rollout_psnr_db: float = 40.0
+
+
+def recorded_then_idle(spawn: Spawn, space: ActionSpace, frames: int) -> npt.NDArray[np.float32]:
+    """The actions of a rollout, (frames, A): what was done after the spawn, then nothing."""
+    idle = np.tile(space.idle(), (frames, 1))
+    return np.concatenate([spawn.actions[-1:], spawn.next_actions, idle])[:frames]
 
 
 def evaluation_row(

@@ -31,13 +31,20 @@ from engine.spawn import Spawn
 from engine.world import World
 from export.onnx import expose
 from export.reference import rollout, unit_range
-from export.report import Gates, Report, evaluation_row, exceeded, picture_row
+from export.report import (
+    SEED,
+    SIGMAS,
+    SPAWNS_COMPARED,
+    Gates,
+    Report,
+    evaluation_row,
+    exceeded,
+    picture_row,
+    recorded_then_idle,
+)
 from train.model import Agent, Denoiser
 
-SIGMAS = (0.002, 0.02, 0.2, 1.0, 5.0, 20.0)  # from the last noise level of play to the largest of training
 ENLARGED_NOISE_STD = 0.05  # on the upsampler's enlarged frame, so that this input is compared too
-SEED = 0
-SPAWNS_COMPARED = 2
 
 
 def check_parity(
@@ -163,8 +170,7 @@ def compare_rollout(world: World, agent: Agent, spawn: int, frames: int) -> dict
     """Plays what was recorded from a spawn on (then idles) in the engine and in PyTorch, with the same noise."""
     world.reset(spawn)
     start = world.bundle.spawn(spawn)
-    idle = np.tile(world.action_space.idle(), (frames, 1))
-    actions = np.concatenate([start.actions[-1:], start.next_actions, idle])[:frames]
+    actions = recorded_then_idle(start, world.action_space, frames)
     reference = rollout(agent, world.samplers, start, actions, SeededNoise(SEED))
     rows = []
     for action, expected in zip(actions, reference, strict=True):

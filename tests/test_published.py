@@ -18,6 +18,7 @@ import pytest
 from engine.player.recording import Recording
 from tests.conftest import GOLDEN
 from tests.engine.hub_double import HubDouble, serving
+from tests.train.releases import cropped_golden_release
 
 pytest.importorskip("av", reason="video needs the extra `record`")
 pytest.importorskip("huggingface_hub", reason="fetching needs the extra `hub`")
@@ -26,12 +27,12 @@ ROOT = Path(__file__).resolve().parents[1]
 CHECKPOINT = "csgo/model/csgo.pt"
 
 
-def release_files() -> dict[str, bytes]:
+def release_files(release: Path) -> dict[str, bytes]:
     """The release as the repository has it, with a file beside it that nobody needs."""
     files = {"README.md": b"another game\n", "atari/model.pt": b"not for us"}
-    for path in sorted((GOLDEN / "published_tiny").rglob("*")):
+    for path in sorted(release.rglob("*")):
         if path.is_file():
-            files[f"csgo/{path.relative_to(GOLDEN / 'published_tiny')}"] = path.read_bytes()
+            files[f"csgo/{path.relative_to(release)}"] = path.read_bytes()
     return files
 
 
@@ -76,17 +77,18 @@ class Newcomer:
 def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Newcomer]:
     """Has played `csgo` once: the first attempt was cut off in the middle of the weights."""
     home = tmp_path_factory.mktemp("newcomer")
-    files = release_files()
-    for name, data in files.items():
-        if name.endswith(("low_res.npy", "full_res.npy")):
-            height, width = (14, 20) if "low_res" in name else (70, 100)
-            (home / "frames.npy").write_bytes(data)
-            np.save(home / "frames.npy", np.load(home / "frames.npy")[..., :height, :width])
-            files[name] = (home / "frames.npy").read_bytes()
-    (home / "frames.npy").unlink()
+    files = release_files(cropped_golden_release(tmp_path_factory.mktemp("hub") / "release"))
     double = HubDouble(files, cut={CHECKPOINT: 200_000})
     with serving(double):
         yield Newcomer(home, double)
+
+
+def frames(video: Path) -> np.ndarray:
+    """The frames of a video, int (N, H, W, 3)."""
+    import av
+
+    with av.open(video) as container:
+        return np.array([f.to_ndarray(format="rgb24") for f in container.decode(video=0)], dtype=int)
 
 
 def test_a_cut_download_is_named_and_nothing_half_made_is_used(newcomer: Newcomer) -> None:
@@ -137,7 +139,11 @@ def test_later_starts_need_neither_network_nor_torch(newcomer: Newcomer) -> None
     shutil.rmtree(blocked)
     assert done.returncode == 0, done.stderr
     assert len(newcomer.hub.requests) == requests
-    assert (newcomer.home / "again.mp4").read_bytes() == (newcomer.home / "first.mp4").read_bytes()
+    assert frames(newcomer.home / "again.mp4").shape == frames(newcomer.home / "first.mp4").shape
+    difference = np.abs(frames(newcomer.home / "again.mp4") - frames(newcomer.home / "first.mp4"))
+    assert difference.mean() < 3, (
+        "the encoder is not deterministic to the bit, but the same frames look the same"
+    )
 
 
 def test_the_recorded_human_drives_the_world_at_the_quality_preset(newcomer: Newcomer) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from engine.errors import DiamondError, run_cli
+from train.threads import wait_asleep
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -39,6 +40,7 @@ def train(
 
 def main() -> None:
     """The console entry."""
+    wait_asleep()
     run_cli(app, extra="train")
 
 

@@ -49,6 +49,12 @@ class OrtBackend(Backend):
         try:
             session = self._ort.InferenceSession(str(spec.path), options, providers=[PROVIDER])
         except Exception as error:  # its exceptions have no base class of their own
+            if "NOT_IMPLEMENTED" in str(error):
+                raise DiamondError(
+                    f"{spec.path}: ONNX Runtime's CPU can't compute in {spec.precision}: {error}",
+                    f"a precision that this backend runs well: {', '.join(self.precisions)}",
+                    "leave --precision out, or play on a backend for GPUs",
+                ) from error
             raise DiamondError(
                 f"{spec.path}: ONNX Runtime cannot load {spec}: {error}",
                 "an ONNX graph that ONNX Runtime's CPU runs",

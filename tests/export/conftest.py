@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from export import assemble
 from export.graphs import world_graphs
 from export.onnx import export_graph
-from tests.export.worlds import random_agent
+from tests.export.worlds import exported_before, random_agent, small_parts
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +18,13 @@ def small_graphs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         definition.role: export_graph(definition, folder / f"{definition.role}.onnx")[0]
         for definition in world_graphs(random_agent(upsampling_factor=2), (6, 8))
     }
+
+
+@pytest.fixture(scope="session")
+def small_world(small_graphs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Those graphs as a bundle on disk; not to be changed."""
+    pytest.importorskip("onnxruntime")
+    out = tmp_path_factory.mktemp("worlds") / "small"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(assemble, "export_graph", exported_before(small_graphs))
+        return assemble.build_bundle(small_parts(random_agent(upsampling_factor=2), (6, 8)), out)

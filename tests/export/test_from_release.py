@@ -2,7 +2,6 @@
 
 import functools
 import json
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +18,7 @@ from export.cli import main
 from export.job import ExportJob, export_world
 from export.report import Gates
 from tests.conftest import GOLDEN
-from tests.train.releases import make_release, small_agent
+from tests.train.releases import cropped_golden_release, make_release, small_agent
 
 pytest.importorskip("onnxruntime")
 RELEASE = GOLDEN / "published_tiny"
@@ -27,13 +26,7 @@ RELEASE = GOLDEN / "published_tiny"
 
 @pytest.fixture(scope="module")
 def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The golden release with its frames cropped, because attention over its full frames takes seconds."""
-    copy = tmp_path_factory.mktemp("release") / "csgo"
-    shutil.copytree(RELEASE, copy)
-    for name, (height, width) in (("low_res", (14, 20)), ("full_res", (70, 100))):
-        for path in copy.glob(f"spawn/*/{name}.npy"):
-            np.save(path, np.load(path)[..., :height, :width])
-    return copy
+    return cropped_golden_release(tmp_path_factory.mktemp("release") / "csgo")
 
 
 @pytest.fixture(scope="module")

@@ -115,6 +115,38 @@ def test_a_file_that_is_no_graph_is_refused(tmp_path: Path, content: bytes) -> N
         OrtBackend().load(GraphSpec("upsampler_conditioner", "fp32", path, INPUTS, OUTPUTS))
 
 
+def test_a_precision_that_it_lacks_is_one_clear_message(tmp_path: Path) -> None:
+    """ONNX Runtime's CPU multiplies no bf16 matrices; its own words name a node."""
+    from onnx import TensorProto, helper
+
+    low = TensorProto.BFLOAT16
+    nodes = [
+        helper.make_node("Cast", ["c_noise"], ["low"], to=low),
+        helper.make_node("Unsqueeze", ["low", "axis"], ["column"]),
+        helper.make_node("MatMul", ["column", "weight"], ["product"]),
+        helper.make_node("Cast", ["product"], ["modulation"], to=TensorProto.FLOAT),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, ["E"])
+            for name in ("c_noise", "c_noise_cond")
+        ],
+        [helper.make_tensor_value_info("modulation", TensorProto.FLOAT, ["E", 4])],
+        [
+            helper.make_tensor("axis", TensorProto.INT64, [1], [1]),
+            helper.make_tensor("weight", low, [1, 4], [1.0, 2.0, 3.0, 4.0]),
+        ],
+    )
+    path = tmp_path / "low.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
+    with pytest.raises(DiamondError, match=r"ONNX Runtime's CPU can't compute in bf16") as failure:
+        OrtBackend().load(GraphSpec("upsampler_conditioner", "bf16", path, INPUTS, OUTPUTS))
+    assert failure.value.expected == "a precision that this backend runs well: fp32"
+    assert "leave --precision out" in failure.value.fix
+
+
 def test_without_onnx_runtime_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     real_import: Callable[..., ModuleType] = builtins.__import__
 
