@@ -29,7 +29,7 @@ class OrtBackend(Backend):
     """
 
     name: ClassVar[str] = "ort"
-    precisions: tuple[str, ...] = ("fp32",)
+    precisions: tuple[str, ...] = ("fp32", "int8")
 
     def __init__(self, threads: int | None = None) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class OrtBackend(Backend):
                 raise DiamondError(
                     f"{spec.path}: ONNX Runtime's CPU can't compute in {spec.precision}: {error}",
                     f"a precision that this backend runs well: {', '.join(self.precisions)}",
-                    "leave --precision out, or play on a backend for GPUs",
+                    "leave --precision out, or play it on another backend, such as openvino",
                 ) from error
             raise DiamondError(
                 f"{spec.path}: ONNX Runtime cannot load {spec}: {error}",
