@@ -1,14 +1,15 @@
-"""OpenVINO on the CPU: the same graphs, ahead of ONNX Runtime where they are bf16. Optional: the extra `openvino`.
+"""OpenVINO on the CPU, the extra `openvino`: the same graphs, and bf16, which ONNX Runtime's CPU lacks.
 
 Precision lives in the graph. Left alone, OpenVINO computes an fp32 graph in bf16 where the CPU can, and a bf16 graph in
 fp32 where it can't, both without a word. So it is told to keep the graph's types, and what it made of them is read
 back: convolutions of another type than asked for stop the load.
 
 Each run copies its inputs into the request's own buffers: OpenVINO reserves the right to write into memory that it
-shares, and a copy takes 0.1 ms where a network takes 50. Compiled graphs are not kept on disk: that would save half
-of a start's two seconds, for a cache that does not notice when the weights beside a graph change.
+shares, and a copy takes 0.1 ms where an upsampler takes 50. Compiled graphs are not kept on disk: half of a start's
+two seconds is not worth a second copy of every weight, and the question when it is stale.
 """
 
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from types import ModuleType
@@ -47,7 +48,7 @@ class OpenVinoBackend(Backend):
         self._convolutions: Counter[str] = Counter()
 
     def describe(self) -> str:
-        """Version, threads, and the precision of the convolutions that were loaded, as read back."""
+        """Version; threads and the precision of the convolutions as read back from what was loaded."""
         version = self._openvino.__version__.split("-")[0]
         described = f"OpenVINO {version}, {DEVICE}, {threads_in_words(self.threads)}"
         return f"{described}, {_counted(self._convolutions)}" if self._convolutions else described
@@ -64,6 +65,7 @@ class OpenVinoBackend(Backend):
                 "an ONNX graph that OpenVINO's CPU runs",
                 "export the world again with diamond-export, or play with --backend ort",
             ) from error
+        self.threads = compiled.get_property("INFERENCE_NUM_THREADS")
         convolutions = _convolutions(compiled.get_runtime_model().get_ops())
         self._require_precision(spec, convolutions)
         self._convolutions += convolutions
@@ -89,7 +91,7 @@ class OpenVinoBackend(Backend):
             raise DiamondError(
                 f"{spec}: OpenVINO computes it in another precision: {_counted(found)}",
                 f"all of them in {spec.precision}" if len(allowed) == 1 else "int8, and some in fp32",
-                f"choose a precision that it runs well on this CPU: {', '.join(self.precisions)}",
+                "choose another precision, or play with --backend ort",
             )
 
 
@@ -168,6 +170,11 @@ def _tensors(ports: Iterable[Any]) -> dict[str, TensorSpec]:
 
 
 def _import_openvino() -> ModuleType:
+    """Imports it without the package that would report the import to its makers' statistics, over the network."""
+    reporter = "openvino_telemetry"
+    hide = reporter not in sys.modules
+    if hide:
+        sys.modules[reporter] = None  # type: ignore[assignment]  # importing it fails; OpenVINO then goes without
     try:
         import openvino
     except ImportError as error:
@@ -176,5 +183,8 @@ def _import_openvino() -> ModuleType:
             "the package openvino",
             'pip install "diamond-engine[openvino]"',
         ) from error
+    finally:
+        if hide:
+            del sys.modules[reporter]
     module: ModuleType = openvino
     return module

@@ -6,6 +6,9 @@ between two levels may fall either way); bf16 ones by half a level on average; 1
 
 import builtins
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -45,7 +48,12 @@ def convolution(path: Path, precision: str) -> GraphSpec:
     tensors += [helper.make_tensor(name, 1, [], [value]) for name, value in (("low", -1.0), ("high", 1.0))]
     nodes = [helper.make_node("Conv", ["x", "w"], ["raw"], pads=[1, 1, 1, 1])]
     if precision == "bf16":
-        nodes = low_convolutions(nodes)
+        low, full = TensorProto.BFLOAT16, TensorProto.FLOAT
+        nodes = [
+            *(helper.make_node("Cast", [name], [f"{name}16"], to=low) for name in ("x", "w")),
+            helper.make_node("Conv", ["x16", "w16"], ["raw16"], pads=[1, 1, 1, 1]),
+            helper.make_node("Cast", ["raw16"], ["raw"], to=full),
+        ]
     if precision == "int8":
         tensors += [helper.make_tensor("scale", 1, [], [0.02]), helper.make_tensor("w_scale", 1, [], [0.006])]
         tensors += [helper.make_tensor("zero", TensorProto.UINT8, [], [128])]
@@ -65,25 +73,6 @@ def convolution(path: Path, precision: str) -> GraphSpec:
     graph = helper.make_graph(nodes, "one", ports[:1], ports[1:], tensors)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 22)], ir_version=10), path)
     return GraphSpec("denoiser", precision, path, {"x": IMAGE}, {"denoised": IMAGE})
-
-
-def low_convolutions(nodes: Any) -> list[Any]:
-    """The nodes with every convolution between casts to bf16 and back."""
-    from onnx import TensorProto, helper
-
-    result = []
-    for node in nodes:
-        if node.op_type != "Conv":
-            result.append(node)
-            continue
-        output, low = node.output[0], [f"{node.output[0]}/{name}" for name in node.input]
-        result += [
-            helper.make_node("Cast", [name], [cast], to=TensorProto.BFLOAT16)
-            for name, cast in zip(node.input, low, strict=True)
-        ]
-        node.input[:], node.output[:] = low, [f"{output}/low"]
-        result += [node, helper.make_node("Cast", [f"{output}/low"], [output], to=TensorProto.FLOAT)]
-    return result
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
@@ -109,6 +98,20 @@ def test_a_graph_that_runs_in_another_precision_than_asked_for_is_refused(
     other = GraphSpec(spec.role, asked, spec.path, spec.inputs, spec.outputs)
     with pytest.raises(DiamondError, match=rf"denoiser \({asked}\): OpenVINO .*convolutions: 1 {written}"):
         OpenVinoBackend().load(other)
+
+
+def test_bf16_on_a_cpu_without_it_is_refused(tmp_path: Path) -> None:
+    """Such a CPU would compute in fp32 without a word; OpenVINO's own switch plays one here."""
+    path = convolution(tmp_path / "one.onnx", "bf16").path
+    code = f"""
+from pathlib import Path
+from engine.backends.openvino import OpenVinoBackend
+from tests.engine.backends.test_openvino import IMAGE, GraphSpec
+OpenVinoBackend().load(GraphSpec("denoiser", "bf16", Path({str(path)!r}), {{"x": IMAGE}}, {{"denoised": IMAGE}}))
+"""
+    here = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    done = subprocess.run([sys.executable, "-c", code], env=here, capture_output=True, text=True, check=False)
+    assert "denoiser (bf16): OpenVINO computes it in another precision: convolutions: 1 fp32" in done.stderr
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -159,21 +162,40 @@ def test_without_openvino_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPa
         open_backend("openvino")
 
 
+def test_it_reports_its_use_to_nobody(tmp_path: Path) -> None:
+    """OpenVINO's own reporter sends one message for each import; a stand-in for it would leave a file."""
+    reporter = tmp_path / "openvino_telemetry"
+    reporter.mkdir()
+    (reporter / "__init__.py").write_text(f"open({str(tmp_path / 'imported')!r}, 'w').close()")
+    code = "from engine.backends import open_backend; print(open_backend('openvino').describe())"
+    here = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    done = subprocess.run([sys.executable, "-c", code], env=here, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("OpenVINO ")
+    assert not (tmp_path / "imported").exists()
+
+
+def test_threads_are_those_that_it_really_takes(tmp_path: Path) -> None:
+    spec = convolution(tmp_path / "one.onnx", "fp32")
+    for asked, at_most in ((1, 1), (10_000, len(os.sched_getaffinity(0)))):
+        backend = OpenVinoBackend(threads=asked)
+        backend.load(spec)
+        assert 1 <= backend.threads <= at_most
+
+
 # Whole worlds, exported.
 
 
 @pytest.fixture(scope="session")
 def low_bundle(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny world with a precision "bf16", in which every convolution is one."""
+    """The tiny world with graphs in bf16 as well."""
+    from export.typed import make_typed
+
     document = json.loads((tiny_bundle / "world.json").read_text())
     files: dict[str, Path | bytes] = {name: tiny_bundle / name for name in document.pop("files")}
     document["graphs"]["bf16"] = {}
     for role, entry in document["graphs"]["fp32"].items():
         model = onnx.load(tiny_bundle / entry["file"])
-        nodes = low_convolutions(list(model.graph.node))
-        del model.graph.node[:]
-        model.graph.node.extend(nodes)
-        model.opset_import[0].version = 22
+        make_typed(model, "bf16")
         name = f"bf16/{role}.onnx"
         files[name] = model.SerializeToString()
         document["graphs"]["bf16"][role] = {**entry, "file": name}
