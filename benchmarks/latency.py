@@ -11,6 +11,7 @@ turns within one run, and ratios are quoted with their spread.
 
 import json
 import os
+import sys
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,19 +19,17 @@ from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 import typer
 
+# Run as a script, Python looks beside it for modules, not in the checkout that it lies in.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from benchmarks import machine
-from benchmarks.random_world import random_release, random_world
-from benchmarks.reference import ReferenceProcess, play_beside
-from benchmarks.roofline import frame_work, measure_peaks, roofline_ms
 from engine import load_world
 from engine.catalog import PUBLISHED, resolve
 from engine.errors import DiamondError, run_cli
 from engine.whole_file import WholeFile
 from engine.world import World
-from export.layer_types import layer_types
 
 STAGES = ("conditioner", "denoiser", "upsampler", "other")
 BLOCKS = 8  # in which configurations take turns
@@ -119,6 +118,11 @@ def spread(ratios: list[float]) -> dict[str, float]:
 
 def measure(world: Path, config: Config, frames: int, warmup: int) -> dict[str, Any]:
     """One configuration: start-up, warm-up, frames, and the distance from the roofline."""
+    import onnx  # here, so that a missing extra is one clear message
+
+    from benchmarks.roofline import frame_work, measure_peaks, roofline_ms
+    from export.layer_types import layer_types
+
     began = time.perf_counter()
     with config.load(world) as loaded:
         played = Played(loaded)
@@ -198,6 +202,8 @@ def compare(world: Path, configs: list[Config], frames: int, warmup: int) -> lis
 
 def beside(checkout: Path, world: Path, release: Path, config: Config, frames: int) -> dict[str, Any]:
     """Ours and the original in turns, eager and, where there is CUDA, compiled."""
+    from benchmarks.reference import ReferenceProcess, play_beside
+
     threads = config.threads or int(str(machine.hardware()["cores"]))
     results = {}
     with config.load(world) as loaded:
@@ -290,8 +296,12 @@ def latency(
     """Measure the latency of a world."""
     if random_weights and world != PUBLISHED:
         raise DiamondError(f"--random-weights with the world {world!r}", f"--random-weights with {PUBLISHED}")
-    path = random_world() if random_weights else resolve(world)
-    release = random_release() if random_weights else release
+    if random_weights:
+        from benchmarks.random_world import random_release, random_world
+
+        path, release = random_world(), random_release()
+    else:
+        path = resolve(world)
     base = Config(backend, precision, preset, threads)
     report: dict[str, Any] = {
         "hardware": machine.hardware(),
@@ -319,4 +329,4 @@ def latency(
 
 
 if __name__ == "__main__":
-    run_cli(app)
+    run_cli(app, extra="export")

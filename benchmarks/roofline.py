@@ -48,7 +48,9 @@ def count(path: Path, free: int = 1) -> Work:
                 dim.dim_value = free
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     shapes = {
-        value.name: _shape(value) for value in (*inferred.input, *inferred.value_info, *inferred.output)
+        value.name: _shape(value)
+        for value in (*inferred.input, *inferred.value_info, *inferred.output)
+        if value.type.tensor_type.HasField("shape")  # an unknown one is no scalar: what needs it must fail
     }
     shapes |= {weight.name: list(weight.dims) for weight in inferred.initializer}
     for node in inferred.node:  # quantised graphs: a scale does not change the shape

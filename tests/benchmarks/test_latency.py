@@ -72,6 +72,24 @@ def test_the_last_line_is_the_report(tmp_path: Path) -> None:
     assert "| freedoom fp32 fast |" in done.stdout
 
 
+def test_it_runs_from_anywhere_and_names_the_extra_that_it_lacks(tmp_path: Path) -> None:
+    """In an environment where this checkout is not installed, and without the exporter's libraries."""
+    code = f"""
+import runpy, sys
+sys.path[:] = [path for path in sys.path if path not in ("", {str(ROOT)!r})]
+sys.path.insert(0, {str(ROOT / "benchmarks")!r})
+sys.modules["onnx"] = None
+sys.argv[1:] = ["freedoom", "--frames", "1"]
+runpy.run_path({str(ROOT / "benchmarks" / "latency.py")!r}, run_name="__main__")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert "[export]" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_random_weights_are_for_the_published_architecture() -> None:
     done = subprocess.run(
         [sys.executable, str(ROOT / "benchmarks" / "latency.py"), "freedoom", "--random-weights"],
