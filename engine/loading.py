@@ -39,7 +39,7 @@ def load_world(
         DiamondError: what is wrong with the world, the backend or an argument.
     """
     bundle = Bundle.open(resolve(world), verify)
-    runtime = open_backend(backend, threads)
+    runtime = open_backend(backend, threads, precision)
     try:
         loaded = World(bundle, runtime, precision, preset, seed, noise)
         for network, config in (samplers or {}).items():

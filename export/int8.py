@@ -66,16 +66,16 @@ def make_int8(bundle: Bundle, precision: str, folder: Path, say: Say) -> NewGrap
 
         model = quantise(onnx.load(spec.path), ranges, chosen)
         onnx.checker.check_model(model, full_check=True)
-        layers[role] = layer_types(model)
+        names[role] = f"{precision}/{role}.onnx"
+        written = save(model, folder / names[role])
+        files |= {f"{precision}/{path.name}": path for path in written}
+        played[role] = folder / names[role]
+        layers[role] = layer_types(onnx.load(played[role]))
         expected = layer_types(onnx.load(spec.path)) | {
             "Conv int8": len(chosen),
             "Conv fp32": len(candidates) - len(chosen),
         }
         require_layers(f"{precision} {role}", layers[role], expected)
-        names[role] = f"{precision}/{role}.onnx"
-        written = save(model, folder / names[role])
-        files |= {f"{precision}/{path.name}": path for path in written}
-        played[role] = folder / names[role]
         megabytes = sum(path.stat().st_size for path in written) / 1e6
         say(
             f"{names[role]}: {len(chosen)} of {len(candidates)} convolutions in 8 bits, {megabytes:.1f} MB "

@@ -30,12 +30,13 @@ def make_low(bundle: Bundle, precision: str, folder: Path, say: Callable[[str], 
         expected = typed_layers(layer_types(model), precision)
         make_typed(model, precision)
         onnx.checker.check_model(model, full_check=True)
-        layers[role] = layer_types(model)
-        require_layers(f"{precision} {role}", layers[role], expected)
-
         names[role] = f"{precision}/{role}.onnx"
         written = save(model, folder / names[role])
         files |= {f"{precision}/{path.name}": path for path in written}
+
+        model = onnx.load(written[0])  # from here on, what is delivered
+        layers[role] = layer_types(model)
+        require_layers(f"{precision} {role}", layers[role], expected)
         emulate(model)
         played[role] = folder / "emulated" / names[role]
         save(model, played[role])

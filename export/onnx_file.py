@@ -16,7 +16,10 @@ EXTERNAL_TENSOR_BYTES = 4096  # smaller ones stay inside: shape inference reads 
 
 
 def save(model: onnx.ModelProto, path: Path, external_above_bytes: int = EXTERNAL_ABOVE_BYTES) -> list[Path]:
-    """Writes to `path`, and large weights beside it (`path` + ".data"); returns the files written."""
+    """Writes to `path`, and large weights beside it (`path` + ".data"); returns the files written.
+
+    `model` is used up: weights that go beside the graph leave it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     if model.ByteSize() <= external_above_bytes:
         path.write_bytes(model.SerializeToString(deterministic=True))

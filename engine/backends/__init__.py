@@ -1,7 +1,8 @@
 """Choosing what runs a world's graphs.
 
 A backend asked for by name is opened or the reason is given; nothing falls back in silence. `auto` goes down
-a list and says what it picked and why. Runtimes are imported only when their backend is opened.
+a list, looking for one that runs the precision asked for well, and says what it picked and why. Runtimes are
+imported only when their backend is opened.
 """
 
 from collections.abc import Callable
@@ -18,16 +19,24 @@ def _open_ort(threads: int | None) -> Backend:
     return OrtBackend(threads)
 
 
-_OPENERS: dict[str, Opener] = {"ort": _open_ort}  # in the order in which `auto` tries them
+def _open_openvino(threads: int | None) -> Backend:
+    from engine.backends.openvino import OpenVinoBackend
+
+    return OpenVinoBackend(threads)
+
+
+# In the order in which `auto` tries them.
+_OPENERS: dict[str, Opener] = {"ort": _open_ort, "openvino": _open_openvino}
 BACKENDS = ("auto", *_OPENERS)
 
 
-def open_backend(name: str = "auto", threads: int | None = None) -> Backend:
+def open_backend(name: str = "auto", threads: int | None = None, precision: str | None = None) -> Backend:
     """Opens a backend.
 
     Args:
         name: one of `BACKENDS`.
         threads: CPU threads; None lets the backend decide.
+        precision: what will be loaded, for `auto`; None leaves the choice to the backend.
 
     Raises:
         DiamondError: no such backend, its runtime is missing, or, for `auto`, none can be opened: then with
@@ -36,7 +45,7 @@ def open_backend(name: str = "auto", threads: int | None = None) -> Backend:
     if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
         raise DiamondError(f"threads: {threads!r}", "1 or more, or None for one a physical core")
     if name == "auto":
-        return _pick(threads)
+        return _pick(threads, precision)
     if name not in _OPENERS:
         raise DiamondError(
             f"backend {name!r}: this version of diamond-engine has none", f"one of {list(BACKENDS)}"
@@ -46,20 +55,29 @@ def open_backend(name: str = "auto", threads: int | None = None) -> Backend:
     return backend
 
 
-def _pick(threads: int | None) -> Backend:
+def _pick(threads: int | None, precision: str | None) -> Backend:
+    """The first that opens and runs the precision well; where none does, the first that opens."""
     failures: dict[str, DiamondError] = {}
+    passed_over: list[str] = []
+    second_best: Backend | None = None
     for name, opener in _OPENERS.items():
         try:
             backend = opener(threads)
         except DiamondError as error:
             failures[name] = error
+            passed_over.append(f"{name}: {error.what}")
             continue
-        reasons = "; ".join(f"{tried}: {error.what}" for tried, error in failures.items())
-        backend.why = "picked by auto: " + (f"not {reasons}" if reasons else "the first that runs here")
-        return backend
+        if precision is None or precision in backend.precisions:
+            reasons = "; ".join(passed_over)
+            backend.why = "picked by auto: " + (f"not {reasons}" if reasons else "the first that runs here")
+            return backend
+        passed_over.append(f"{name}: runs {' and '.join(backend.precisions)} well, not {precision}")
+        second_best = second_best or backend
+    if second_best is not None:
+        second_best.why = f"picked by auto: the first that runs here; {'; '.join(passed_over)}"
+        return second_best
     raise DiamondError(
-        "backend auto: none runs here: "
-        + "; ".join(f"{name}: {error.what}" for name, error in failures.items()),
+        f"backend auto: none runs here: {'; '.join(passed_over)}",
         f"one of {list(_OPENERS)} installed",
         "; or ".join(error.fix for error in failures.values() if error.fix),
     )

@@ -79,12 +79,12 @@ class Backend(ABC):
 
     Attributes:
         name: as in `--backend`.
-        precisions: those it runs well, best first; a world's other precisions run only when asked for.
+        precisions: those it runs well on this machine, best first; a world's others run only when asked for.
         why: how it came to be chosen, for people.
     """
 
     name: ClassVar[str]
-    precisions: ClassVar[tuple[str, ...]]
+    precisions: tuple[str, ...]
 
     def __init__(self) -> None:
         self.why = ""

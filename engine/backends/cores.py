@@ -21,6 +21,11 @@ def physical_cores(root: Path = Path("/sys")) -> int | None:
     return max(1, len(cores) if quota is None else min(len(cores), int(quota)))
 
 
+def threads_in_words(threads: int | None) -> str:
+    """For people: "2 threads"; None is what the runtime chooses."""
+    return {None: "its own choice of threads", 1: "1 thread"}.get(threads, f"{threads} threads")
+
+
 def _core(root: Path, cpu: int) -> str:
     """A name for the physical core that a logical cpu belongs to: the list of its hyper-threads."""
     siblings = _read(root / "devices" / "system" / "cpu" / f"cpu{cpu}" / "topology" / "thread_siblings_list")

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any, ClassVar
 
 from engine.backends.base import Arrays, Backend, Graph, check_signature
-from engine.backends.cores import physical_cores
+from engine.backends.cores import physical_cores, threads_in_words
 from engine.errors import DiamondError
 from engine.graphs import GraphSpec, TensorSpec
 
@@ -29,7 +29,7 @@ class OrtBackend(Backend):
     """
 
     name: ClassVar[str] = "ort"
-    precisions: ClassVar[tuple[str, ...]] = ("fp32",)
+    precisions: tuple[str, ...] = ("fp32", "int8")
 
     def __init__(self, threads: int | None = None) -> None:
         super().__init__()
@@ -38,10 +38,7 @@ class OrtBackend(Backend):
 
     def describe(self) -> str:
         """Version, provider and threads."""
-        threads = {None: "its own choice of threads", 1: "1 thread"}.get(
-            self.threads, f"{self.threads} threads"
-        )
-        return f"ONNX Runtime {self._ort.__version__}, {PROVIDER}, {threads}"
+        return f"ONNX Runtime {self._ort.__version__}, {PROVIDER}, {threads_in_words(self.threads)}"
 
     def _load(self, spec: GraphSpec) -> Graph:
         options = self._ort.SessionOptions()
@@ -56,7 +53,7 @@ class OrtBackend(Backend):
                 raise DiamondError(
                     f"{spec.path}: ONNX Runtime's CPU can't compute in {spec.precision}: {error}",
                     f"a precision that this backend runs well: {', '.join(self.precisions)}",
-                    "leave --precision out, or play on a backend for GPUs",
+                    "leave --precision out, or play it on another backend, such as openvino",
                 ) from error
             raise DiamondError(
                 f"{spec.path}: ONNX Runtime cannot load {spec}: {error}",

@@ -98,7 +98,7 @@ class NumpyBackend(Backend):
     """Runs `NumpyGraph`s whatever the file holds."""
 
     name: ClassVar[str] = "numpy"
-    precisions: ClassVar[tuple[str, ...]] = ("fp32",)
+    precisions: tuple[str, ...] = ("fp32",)
 
     def __init__(self) -> None:
         super().__init__()
@@ -118,7 +118,7 @@ class TorchBackend(Backend):
     """Runs the published tiny networks with the classes of `train.model`."""
 
     name: ClassVar[str] = "torch double"
-    precisions: ClassVar[tuple[str, ...]] = ("fp32",)
+    precisions: tuple[str, ...] = ("fp32",)
 
     def __init__(self) -> None:
         import torch

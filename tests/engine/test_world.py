@@ -209,7 +209,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[NumpyBackend]:
     """`load_world` opens numpy doubles; they are collected here."""
     backends: list[NumpyBackend] = []
 
-    def open_double(name: str, threads: int | None) -> NumpyBackend:
+    def open_double(name: str, threads: int | None, precision: str | None) -> NumpyBackend:
         backends.append(NumpyBackend())
         return backends[-1]
 

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ import pytest
 
 from engine import load_world
 from engine.bundle import Bundle
+from engine.bundle_writer import write_bundle
 from engine.errors import DiamondError
-from export import low_precision, typed
+from export import calibration, int8, low_precision, onnx_file, typed
 from export.add_precision import add_precisions
 from export.precision_gates import GATES
 
@@ -115,6 +117,32 @@ def test_a_conversion_that_stays_fp32_is_stopped(
     monkeypatch.setattr(low_precision, "make_typed", lambda model, precision: None)
     with pytest.raises(DiamondError, match=r"its layers are \d+ Gemm fp32"):
         add_precisions(small_world, tmp_path / "out", ["bf16"], quiet)
+
+
+def test_weights_beside_the_graphs_change_nothing(
+    small_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As at the published sizes: weights in files of their own, of the fp32 graphs and of those made from them."""
+    monkeypatch.setattr(onnx_file, "EXTERNAL_TENSOR_BYTES", 512)
+    for module in (low_precision, int8, calibration):
+        monkeypatch.setattr(module, "save", partial(onnx_file.save, external_above_bytes=1000))
+    document = json.loads((small_world / "world.json").read_text())
+    files: dict[str, Path | bytes] = {name: small_world / name for name in document.pop("files")}
+    for entry in document["graphs"]["fp32"].values():
+        written = onnx_file.save(onnx.load(small_world / entry["file"]), tmp_path / entry["file"], 1000)
+        files |= {f"fp32/{path.name}": path for path in written}
+    world = write_bundle(tmp_path / "world", document, files)
+
+    bundle = Bundle.open(add_precisions(world, world, ["fp16", "int8"], quiet))
+    for name in ("fp32/denoiser", "fp16/denoiser", "fp16/upsampler_conditioner", "int8/upsampler"):
+        assert f"{name}.onnx.data" in bundle.manifest.files
+    for precision in ("fp32", "fp16", "int8"):
+        with load_world(world, "ort", precision) as beside, load_world(small_world, "ort") as inside:
+            beside.reset(0)
+            inside.reset(0)
+            action = inside.next_actions[0]
+            error = np.abs(np.subtract(beside.step(action).rgb, inside.step(action).rgb, dtype=np.int64))
+            assert error.mean() < (2 if precision == "int8" else 1)
 
 
 def test_an_unknown_precision_and_a_world_without_fp32_are_refused(small_world: Path, tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def run(
     folder.mkdir()
     monkeypatch.chdir(folder)
     monkeypatch.delenv("DISPLAY", raising=False)
-    monkeypatch.setattr(engine.loading, "open_backend", lambda name, threads: NumpyBackend())
+    monkeypatch.setattr(engine.loading, "open_backend", lambda name, threads, precision: NumpyBackend())
 
     def run(**config: Any) -> str:
         play(PlayConfig(**({"world": str(world)} | config)))
@@ -213,7 +213,7 @@ def test_what_the_world_cannot_do_is_said_before_its_networks_load(
 ) -> None:
     dataclasses.replace(DEMO, spawn=7).save(Path("far.npz"))
     opened: list[str] = []
-    monkeypatch.setattr(engine.loading, "open_backend", lambda name, threads: opened.append(name))
+    monkeypatch.setattr(engine.loading, "open_backend", lambda name, threads, precision: opened.append(name))
     with pytest.raises(DiamondError, match=reason):
         run(**config)
     assert not opened
@@ -228,7 +228,7 @@ from pathlib import Path
 from engine.player.launch import PlayConfig, play
 from tests.engine.doubles import NumpyBackend
 import sys
-engine.loading.open_backend = lambda name, threads: NumpyBackend()
+engine.loading.open_backend = lambda name, threads, precision: NumpyBackend()
 run_cli(lambda: play(PlayConfig(world=sys.argv[1], headless=Path("a.mp4"), frames=130, steps=(50, 50))))
 """
     folder = tmp_path / "interrupted"

@@ -143,7 +143,7 @@ def test_a_precision_that_it_lacks_is_one_clear_message(tmp_path: Path) -> None:
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
     with pytest.raises(DiamondError, match=r"ONNX Runtime's CPU can't compute in bf16") as failure:
         OrtBackend().load(GraphSpec("upsampler_conditioner", "bf16", path, INPUTS, OUTPUTS))
-    assert failure.value.expected == "a precision that this backend runs well: fp32"
+    assert failure.value.expected == "a precision that this backend runs well: fp32, int8"
     assert "leave --precision out" in failure.value.fix
 
 
@@ -151,8 +151,8 @@ def test_without_onnx_runtime_it_says_how_to_install_it(monkeypatch: pytest.Monk
     real_import: Callable[..., ModuleType] = builtins.__import__
 
     def no_onnxruntime(name: str, *args: Any, **kwargs: Any) -> ModuleType:
-        if name == "onnxruntime":
-            raise ImportError("No module named 'onnxruntime'")
+        if name in ("onnxruntime", "openvino"):
+            raise ImportError(f"No module named {name!r}")
         return real_import(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", no_onnxruntime)
