@@ -1,28 +1,51 @@
-"""What a measurement ran on: hardware, versions, memory used. Plain data for reports."""
+"""What a measurement ran on: hardware, versions, how busy it was, memory used. Plain data for reports."""
 
+import datetime
 import os
 import platform
 import resource
+import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-LIBRARIES = ("numpy", "onnxruntime", "onnxruntime-gpu", "openvino", "torch")
+from engine.backends.cores import physical_cores
+from engine.errors import DiamondError
+
+LIBRARIES = ("numpy", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt-rtx-cu13-libs", "torch")
+BUSY_LOAD = 0.3  # a core, before the measurement's own
 
 
 def hardware() -> dict[str, object]:
-    """Processor, cores that this process may use, memory in GB."""
+    """Processor, cores that this process may use, memory in GB, NVIDIA GPUs."""
     return {
         "cpu": _cpu_model(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
+        "gpus": _gpus(),
         "memory_gb": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1),
         "instructions": _instructions(),
     }
 
 
+def cores() -> int:
+    """What a CPU backend takes by itself: one thread a physical core that this process may use."""
+    return physical_cores() or os.cpu_count() or 1
+
+
+def load() -> dict[str, object]:
+    """The load average of the last minute, and whether that says that others compute here too."""
+    minute = os.getloadavg()[0]
+    return {"load_average": round(minute, 2), "busy": minute > BUSY_LOAD * cores()}
+
+
+def today() -> str:
+    """The date, as 2026-01-31."""
+    return datetime.date.today().isoformat()
+
+
 def versions() -> dict[str, str]:
     """Python, system, and the libraries that are installed."""
-    found = {"python": platform.python_version(), "system": f"{platform.system()} {platform.release()}"}
+    found = {"python": platform.python_version(), "system": _system()}
     for name in LIBRARIES:
         try:
             found[name] = version(name)
@@ -38,8 +61,34 @@ def peak_memory_bytes() -> int:
 
 
 def resident_bytes() -> int:
-    """Memory that this process has resident now; Linux only."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    """Memory that this process has resident now.
+
+    Raises:
+        DiamondError: not on Linux.
+    """
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError as error:
+        raise DiamondError("resident memory: this system does not say", "Linux, with /proc") from error
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _system() -> str:
+    name = f"{platform.system()} {platform.release()}"
+    try:
+        return f"{platform.freedesktop_os_release()['PRETTY_NAME']}, {name}"
+    except (OSError, KeyError):
+        return name
+
+
+def _gpus() -> list[str]:
+    """Name, driver and power limit of each, as the driver says it; none without its tool."""
+    query = ["nvidia-smi", "--query-gpu=name,driver_version,power.limit", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, check=False, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return done.stdout.strip().splitlines() if done.returncode == 0 else []
 
 
 def _cpu_model() -> str:

@@ -20,6 +20,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from benchmarks.playing import spread
 from engine import World
 from engine.errors import DiamondError
 from export.report import picture_row
@@ -112,12 +113,14 @@ class Beside:
     Attributes:
         original_ms, ours_ms: of every frame after the first block, which warms up.
         psnr_db: of every frame, the smaller of both sizes; None where all pixels are equal.
+        block_ratios: medians of the original's times over ours, block by block.
         about: what runs the original.
     """
 
     original_ms: list[float] = field(default_factory=list)
     ours_ms: list[float] = field(default_factory=list)
     psnr_db: list[float | None] = field(default_factory=list)
+    block_ratios: list[float] = field(default_factory=list)
     about: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -133,7 +136,10 @@ class Beside:
             "original_ms_p50": round(float(np.median(self.original_ms)), 2),
             "ours_ms_p50": round(float(np.median(self.ours_ms)), 2),
             "ratio": round(self.ratio, 2),
+            "ratio_by_block": spread(self.block_ratios or [self.ratio]),
             "frames": len(self.ours_ms),
+            "frames_compared": len(self.psnr_db),
+            "frames_identical": self.psnr_db.count(None),
             "psnr_db_worst": worst,
         }
 
@@ -159,7 +165,9 @@ def play_beside(
         ours = [world.step(script[(block * frames + i) % len(script)]) for i in range(frames)]
         if block:
             result.original_ms += original_ms
-            result.ours_ms += [frame.timings_ms["total"] for frame in ours]
+            ours_ms = [frame.timings_ms["total"] for frame in ours]
+            result.ours_ms += ours_ms
+            result.block_ratios.append(float(np.median(original_ms) / np.median(ours_ms)))
         for index, frame in enumerate(ours if checked else []):
             rows = [picture_row(frame.low_res, low_res[index]), picture_row(frame.rgb, full_res[index])]
             decibels = [row["psnr_db"] for row in rows if row["psnr_db"] is not None]

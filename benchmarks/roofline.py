@@ -1,8 +1,9 @@
 """The least time that a frame could take: work counted from the graphs, over peaks measured here and now.
 
 Counted are convolutions and matrix products, 2 operations a multiply-add, and the bytes of the weights, once an
-evaluation. What moves between nodes is left out, as a fused runtime need not move it. Peaks are what this machine
-reaches in the same run: a large fp32 product in ONNX Runtime, a large copy in numpy.
+evaluation. What moves between nodes is counted apart and not part of the bound, as a fused runtime need not move it.
+Peaks are what this machine reaches in the same run: a large fp32 product in ONNX Runtime, a large copy in numpy. Lower
+precisions may therefore come out below 1.
 """
 
 import math
@@ -21,14 +22,23 @@ from engine.bundle import Bundle
 SIDE = 1024  # of the square product
 COPY_BYTES = 256 << 20
 REPEATS = 5
+HEAVY = ("Conv", "MatMul", "Gemm")
+FREE = ("Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Shape", "Constant")  # move nothing
 
 
 @dataclass(frozen=True)
 class Work:
-    """What one evaluation of a graph takes."""
+    """What one evaluation of a graph, or a frame, takes.
+
+    Attributes:
+        flops: of convolutions and matrix products.
+        weight_bytes: of all weights, read once.
+        rest_bytes: in and out of all other nodes, each for itself: norms, activations, concatenations.
+    """
 
     flops: float
     weight_bytes: int
+    rest_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -57,7 +67,12 @@ def count(path: Path, free: int = 1) -> Work:
         if node.op_type in ("DequantizeLinear", "QuantizeLinear") and node.input[0] in shapes:
             shapes.setdefault(node.output[0], shapes[node.input[0]])
     flops = sum(_flops(node, shapes) for node in inferred.node)
-    return Work(flops, sum(_weight_bytes(weight) for weight in inferred.initializer))
+    bytes_of = {
+        value.name: _value_bytes(value) for value in (*inferred.input, *inferred.value_info, *inferred.output)
+    }
+    rest = [node for node in inferred.node if node.op_type not in (*HEAVY, *FREE)]
+    rest_bytes = sum(bytes_of.get(name, 0) for node in rest for name in (*node.input, *node.output))
+    return Work(flops, sum(_weight_bytes(weight) for weight in inferred.initializer), rest_bytes)
 
 
 def frame_work(bundle: Bundle, precision: str, evaluations: dict[str, int]) -> Work:
@@ -68,6 +83,7 @@ def frame_work(bundle: Bundle, precision: str, evaluations: dict[str, int]) -> W
     return Work(
         sum(work.flops * times for work, times in parts),
         sum(work.weight_bytes * times for work, times in parts),
+        sum(work.rest_bytes * times for work, times in parts),
     )
 
 
@@ -94,6 +110,11 @@ def _flops(node: onnx.NodeProto, shapes: dict[str, list[int]]) -> float:
 
 def _shape(value: onnx.ValueInfoProto) -> list[int]:
     return [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+
+
+def _value_bytes(value: onnx.ValueInfoProto) -> int:
+    itemsize = helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).itemsize
+    return int(math.prod(_shape(value)) * itemsize)
 
 
 def _weight_bytes(weight: onnx.TensorProto) -> int:

@@ -18,7 +18,8 @@ class Frame:
         rgb: uint8 (H, W, 3), 0-255: the upsampler's frame, or `low_res` in a world without one.
         low_res: uint8 (h, w, 3), 0-255: the denoiser's frame.
         index: number of steps since the reset; 0 for the frame of the reset itself.
-        timings_ms: milliseconds spent in "conditioner", "denoiser", "upsampler", "other" and in "total".
+        timings_ms: milliseconds spent in the networks ("conditioner", "denoiser", "upsampler"), in noise and
+            arithmetic ("sampler"), in histories, pixels and checks ("other"), and in "total".
     """
 
     rgb: Pixels

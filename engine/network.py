@@ -65,6 +65,11 @@ class Network:
         """Time the graph took in the latest `predict`, all evaluations together."""
         return self._sampler.network_ms
 
+    @property
+    def sampler_ms(self) -> float:
+        """Time the sampler's noise and arithmetic took in the latest `predict`."""
+        return self._sampler.own_ms
+
     def predict(
         self,
         history: Image,

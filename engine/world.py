@@ -27,7 +27,7 @@ from engine.noise import NoiseSource, SeededNoise
 from engine.schedule import SamplerConfig, Step
 from engine.spawn import Spawn, check_spawn
 
-_NO_NETWORK_MS = {"conditioner": 0.0, "denoiser": 0.0, "upsampler": 0.0}
+_NOTHING_PAINTED_MS = {"conditioner": 0.0, "denoiser": 0.0, "upsampler": 0.0, "sampler": 0.0}
 
 
 class World:
@@ -222,10 +222,11 @@ class World:
         denoiser = self._networks["denoiser"]
         low_res = denoiser.predict(history.low_res, self._noise, history.index, action=history.actions)
         self._require_finite(low_res, denoiser)
-        network_ms = {
+        painting_ms = {
             "conditioner": denoiser.conditioner_ms,
             "denoiser": denoiser.network_ms,
             "upsampler": 0.0,
+            "sampler": denoiser.sampler_ms,
         }
 
         # 3. The upsampler enlarges it.
@@ -234,12 +235,13 @@ class World:
             upsampler = self._networks["upsampler"]
             full_res = upsampler.predict(history.full_res, self._noise, history.index, low_res=low_res)
             self._require_finite(full_res, upsampler)
-            network_ms["conditioner"] += upsampler.conditioner_ms
-            network_ms["upsampler"] = upsampler.network_ms
+            painting_ms["conditioner"] += upsampler.conditioner_ms
+            painting_ms["upsampler"] = upsampler.network_ms
+            painting_ms["sampler"] += upsampler.sampler_ms
 
         # 4. The histories roll.
         history.push(low_res, full_res)
-        return self._frame(began, network_ms)
+        return self._frame(began, painting_ms)
 
     # Coming back.
 
@@ -283,13 +285,13 @@ class World:
     ) -> None:
         self.close()
 
-    def _frame(self, began: float, network_ms: Mapping[str, float] = _NO_NETWORK_MS) -> Frame:
+    def _frame(self, began: float, painting_ms: Mapping[str, float] = _NOTHING_PAINTED_MS) -> Frame:
         """The newest frame of the history as pixels; `began` is when the work on it did."""
         low_res = to_pixels(self._history.low_res[:, -CHANNELS:])
         full_res = self._history.full_res
         rgb = low_res.copy() if full_res is None else to_pixels(full_res[:, -CHANNELS:])
         total_ms = (time.perf_counter() - began) * 1e3
-        timings_ms = {**network_ms, "other": total_ms - sum(network_ms.values()), "total": total_ms}
+        timings_ms = {**painting_ms, "other": total_ms - sum(painting_ms.values()), "total": total_ms}
         return Frame(rgb, low_res, self._history.index, timings_ms)
 
     def _require_open(self) -> None:

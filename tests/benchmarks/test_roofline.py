@@ -1,6 +1,7 @@
 """Work is counted as one would by hand, and as the networks' own layers say."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import onnx
 import pytest
@@ -9,6 +10,9 @@ from onnx import TensorProto, helper
 from benchmarks.roofline import Peaks, Work, count, frame_work, roofline_ms
 from engine.bundle import Bundle
 from engine.catalog import embedded
+
+if TYPE_CHECKING:
+    from train.model import Agent, Denoiser
 
 
 def save(path: Path, nodes: list[onnx.NodeProto], shapes: dict[str, list[int]], weights: list[str]) -> Path:
@@ -46,14 +50,14 @@ def test_a_product_takes_two_operations_for_every_output_and_inner_entry(
     assert count(save(tmp_path / "g.onnx", [node], shapes, ["w"])).flops == 2 * 3 * 5 * 7
 
 
-def test_the_denoiser_counts_like_its_own_layers(tiny_bundle: Path, golden_agent: object) -> None:
-    """Hooks on the trained network's convolutions, against the exported graph; attention is counted by formula."""
+def layer_flops(network: "Denoiser", device: str, size: tuple[int, int], history: int) -> float:
+    """Hooks on a network's convolutions, in one evaluation; attention is counted by formula."""
     import torch
     from torch import nn
 
     from train.model.blocks import SelfAttention2d
 
-    network, flops = golden_agent.denoiser, 0.0  # type: ignore[attr-defined]
+    flops = 0.0
 
     def add(module: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
         nonlocal flops
@@ -64,11 +68,50 @@ def test_the_denoiser_counts_like_its_own_layers(tiny_bundle: Path, golden_agent
             flops += 2 * 2 * channels * (height * width) ** 2
 
     hooks = [module.register_forward_hook(add) for module in network.modules()]
-    level = torch.ones(1)
-    network.denoise(torch.zeros(1, 3, 14, 20), level, None, torch.zeros(1, 12, 14, 20), torch.zeros(1, 4, 51))
+    frames, actions = (1, history * 3, *size), torch.zeros(1, history, 51, device=device)
+    is_upsampler = network.cfg.upsampling_factor is not None
+    if is_upsampler:
+        frames = (1, (history + 1) * 3, *size)
+    level, x, past = (torch.ones(shape, device=device) for shape in ((1,), (1, 3, *size), frames))
+    network.denoise(x, level, None, past, None if is_upsampler else actions)
     for hook in hooks:
         hook.remove()
+    return flops
+
+
+def test_the_denoiser_counts_like_its_own_layers(tiny_bundle: Path, golden_agent: "Agent") -> None:
+    """Hooks on the trained network, against the exported graph."""
+    flops = layer_flops(golden_agent.denoiser, "cpu", (14, 20), 4)
     assert count(Bundle.open(tiny_bundle).graph("fp32", "denoiser").path).flops == flops
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "history", "gflop"),
+    [("denoiser", (30, 56), 4, 31.8), ("upsampler", (150, 280), 1, 85.8)],
+)
+def test_the_published_networks_count_as_known(
+    name: str, size: tuple[int, int], history: int, gflop: float
+) -> None:
+    """From shapes alone: no weight is made."""
+    import torch
+
+    from train.model import Agent
+    from train.presets import recipe
+
+    with torch.device("meta"), torch.no_grad():
+        network = getattr(Agent(recipe("csgo").agent).eval(), name)
+        assert layer_flops(network, "meta", size, history) / 1e9 == pytest.approx(gflop, rel=0.01)
+
+
+def test_the_rest_moves_what_goes_into_and_out_of_every_other_node(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Relu", ["x"], ["r"]),
+        helper.make_node("Conv", ["r", "w"], ["c"], kernel_shape=[1, 1]),
+        helper.make_node("Flatten", ["c"], ["y"]),
+    ]
+    shapes = {"x": [1, 4, 8, 6], "w": [5, 4, 1, 1], "y": [1, 5 * 8 * 6]}
+    work = count(save(tmp_path / "r.onnx", nodes, shapes, ["w"]))
+    assert work.rest_bytes == 4 * 2 * (4 * 8 * 6), "the activation reads and writes; a reshape moves nothing"
 
 
 def test_a_frame_is_its_evaluations_and_one_run_of_the_denoisers_conditioner() -> None:

@@ -1,0 +1,70 @@
+"""One way to run a world, as an object and as a text: "precision=int8+threads=1"."""
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+from engine import load_world
+from engine.errors import DiamondError
+from engine.world import World
+
+
+@dataclass(frozen=True)
+class Config:
+    """One way to run a world. None: what the backend or the world chooses.
+
+    Attributes:
+        backend, precision, preset, threads: as of `engine.load_world`.
+        steps: of the denoiser and, behind a slash, of the upsampler ("3" or "3/10"); None for the preset's.
+
+    Raises:
+        DiamondError: a number of threads or steps that is none.
+    """
+
+    backend: str = "auto"
+    precision: str | None = None
+    preset: str | None = None
+    threads: int | None = None
+    steps: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.threads is not None and self.threads < 1:
+            raise DiamondError(f"threads={self.threads}", "1 or more")
+        counts = [] if self.steps is None else self.steps.split("/")
+        if len(counts) > 2 or not all(count.isdigit() and int(count) for count in counts):
+            raise DiamondError(f"steps={self.steps}", "N, or N/M: denoiser and upsampler")
+
+    @classmethod
+    def parse(cls, text: str, base: Self) -> Self:
+        """Changes to `base`, such as "precision=int8+threads=1".
+
+        Raises:
+            DiamondError: another name, or something that is no number of threads or steps.
+        """
+        changes: dict[str, Any] = {}
+        for part in text.split("+"):
+            name, equals, value = part.partition("=")
+            if not equals or name not in asdict(base):
+                raise DiamondError(
+                    f"--compare {text}: {part!r}", f"NAME=VALUE, NAME one of {list(asdict(base))}"
+                )
+            if name == "threads" and not value.isdigit():
+                raise DiamondError(f"--compare {text}: {value!r} threads", "a number")
+            changes[name] = int(value) if name == "threads" else value
+        return replace(base, **changes)
+
+    @property
+    def label(self) -> str:
+        """The inverse of `parse`: what differs from the defaults."""
+        chosen = {name: value for name, value in asdict(self).items() if value not in (None, "auto")}
+        return "+".join(f"{name}={value}" for name, value in chosen.items()) or "defaults"
+
+    def load(self, world: Path, verify: bool = True) -> World:
+        """The world, run so."""
+        loaded = load_world(
+            world, self.backend, self.precision, self.preset, seed=0, threads=self.threads, verify=verify
+        )
+        counts = [] if self.steps is None else [int(count) for count in self.steps.split("/")]
+        for (name, sampler), steps in zip(loaded.samplers.items(), counts, strict=False):
+            loaded.set_sampler(name, replace(sampler, steps=steps))
+        return loaded
