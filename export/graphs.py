@@ -106,6 +106,7 @@ class NetworkGraph(nn.Module):
         inner = copy_sharing_weights(network.inner_model)
         self.conv_in, self.unet, self.conv_out = inner.conv_in, inner.unet, inner.conv_out
         self.norm_out = AffineNorm(inner.norm_out)
+        self.patch_size = network.cfg.inner_model.patch_size
         channels = network.cfg.inner_model.img_channels
         weight = self.conv_in.weight.detach().clone()
         weight[:, :-channels] /= network.cfg.sigma_data  # the input channels of the history
@@ -126,6 +127,8 @@ class NetworkGraph(nn.Module):
         parts = modulation.reshape(1, -1, 1, 1).split(self.widths, dim=1)
         h = self.unet(self.conv_in(torch.cat((history, x * c_in), dim=1)), parts)
         raw = self.conv_out(F.silu(self.norm_out(h)))
+        if self.patch_size > 1:
+            raw = F.pixel_shuffle(raw, self.patch_size)
         d = (c_skip * x + c_out * raw).clamp(-1, 1)
         denoised = ((d + 1) / 2 * 255).floor() / 255 * 2 - 1  # floor truncates: never negative here
         return denoised, raw

@@ -26,11 +26,12 @@ def group_norm(x: Tensor, gain: Tensor, shift: Tensor) -> Tensor:
     groups = num_groups(C)
     if C // groups * H * W <= SMALL_GROUP:
         return F.instance_norm(x.reshape(1, groups, -1), eps=NORM_EPS).reshape(x.shape) * gain + shift
-    rows = x.reshape(1, groups, -1, W)
-    mean = rows.mean(-1).mean(-1, keepdim=True)  # (1, groups, 1)
-    variance = (rows * rows).mean(-1).mean(-1, keepdim=True) - mean * mean
-    a = gain.reshape(1, groups, -1) * torch.rsqrt(variance.clamp(min=0) + NORM_EPS)  # (1, groups, C/groups)
-    b = shift.reshape(1, groups, -1) - mean * a
+    per_channel = (1, groups, C // groups)
+    mean = x.mean(-1).mean(-1).reshape(per_channel).mean(-1, keepdim=True)  # (1, groups, 1)
+    square = (x * x).mean(-1).mean(-1).reshape(per_channel).mean(-1, keepdim=True)
+    variance = (square - mean * mean).clamp(min=0)
+    a = gain.reshape(per_channel) * torch.rsqrt(variance + NORM_EPS)
+    b = shift.reshape(per_channel) - mean * a
     return x * a.reshape(gain.shape) + b.reshape(gain.shape)
 
 

@@ -47,7 +47,8 @@ def _freedoom() -> WorldRecipe:
         title="Freedoom deathmatch arena",
         agent=_agent(
             InnerModelConfig(4, 256, (2, 2, 2, 2), (32, 32, 64, 96), (False, False, True, True)),
-            InnerModelConfig(1, 128, (2, 2, 2, 2), (16, 32, 32, 64), (False,) * 4),
+            # Patches of 2x2: 0.4 of the time that a U-Net over 150x280 pixels with 16 channels takes.
+            InnerModelConfig(1, 128, (1, 1, 1, 1), (32, 32, 64, 64), (False,) * 4, patch_size=2),
         ),
         denoiser=NetworkTraining(
             steps=12_000,
@@ -67,7 +68,7 @@ def _freedoom() -> WorldRecipe:
             lr=5e-4,
             decay_fraction=0.3,
             max_grad_norm=1.0,
-            crop=(75, 140),
+            crop=(80, 140),
             sigma_loc=0.5,
         ),
         presets=SMALL_WORLD_PRESETS,

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from engine.actions import ActionSpace
 from engine.errors import DiamondError
 from train.checkpoint import NETWORKS, RunInfo, read_run, write_run
-from train.config import override
+from train.config import WorldRecipe, override
 from train.loop import Progress, train_network
 from train.model import Denoiser
 from train.presets import recipe
@@ -96,6 +96,7 @@ def prepare_run(request: RunRequest) -> RunInfo:
     if chosen.agent.upsampler is not None and meta.full_res_size is None:
         chosen = replace(chosen, agent=replace(chosen.agent, upsampler=None), upsampler=None)
         print("the recordings have no full-resolution frames: training a world without an upsampler")
+    _require_whole_patches(chosen, meta.low_res_size, meta.full_res_size)
     info = RunInfo(
         recipe=chosen,
         data_dir=request.data.resolve(),
@@ -107,6 +108,23 @@ def prepare_run(request: RunRequest) -> RunInfo:
     )
     write_run(request.out, info)
     return info
+
+
+def _require_whole_patches(
+    recipe: WorldRecipe, low_res: tuple[int, int], full_res: tuple[int, int] | None
+) -> None:
+    for name, frames in (("denoiser", low_res), ("upsampler", full_res)):
+        network, training = getattr(recipe.agent, name), getattr(recipe, name)
+        if network is None or frames is None:
+            continue
+        patch = network.inner_model.patch_size
+        for what, size in (("frames", frames), ("crops", training.crop or frames)):
+            if size[0] % patch or size[1] % patch:
+                raise DiamondError(
+                    f"{name}: {what} of {size[0]}x{size[1]} do not divide into patches of {patch}x{patch}",
+                    expected=f"heights and widths that are multiples of {patch}",
+                    fix=f"--set {name}.crop=[80,140]" if what == "crops" else "record frames of another size",
+                )
 
 
 def _train_with_progress(run_dir: Path, info: RunInfo, name: str, device: str) -> bool:

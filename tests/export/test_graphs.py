@@ -75,6 +75,14 @@ def test_odd_frame_sizes_are_padded_as_in_training(low_res: tuple[int, int]) -> 
     assert_same_evaluations(agent.upsampler, low_res, agent.cfg.num_actions)
 
 
+@pytest.mark.parametrize("patch_size", [2, 4])
+def test_patches_are_cut_and_put_together_as_in_training(patch_size: int) -> None:
+    upsampler = random_agent(levels=2, upsampling_factor=4, patch_size=patch_size).upsampler
+    assert upsampler is not None
+    assert upsampler.inner_model.conv_in.stride == (patch_size, patch_size)
+    assert_same_evaluations(upsampler, (7, 9), num_actions=3)
+
+
 @pytest.mark.parametrize(("history", "num_actions"), [(1, 3), (6, 17)])
 def test_other_histories_and_action_spaces(history: int, num_actions: int) -> None:
     agent = random_agent(levels=2, history=history, num_actions=num_actions)

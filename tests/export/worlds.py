@@ -26,6 +26,7 @@ def random_agent(
     num_actions: int = SPACE.size,
     upsampling_factor: int | None = None,
     sigma_data: float = 0.5,
+    patch_size: int = 1,
 ) -> Agent:
     """Networks of `levels` levels with weights that are random everywhere, also where training starts from zero."""
 
@@ -36,6 +37,7 @@ def random_agent(
             depths=(1,) * levels,
             channels=(8, 16, 72)[:levels],
             attn_depths=(False,) * levels,
+            patch_size=patch_size if frames == 1 else 1,
         )
 
     upsampler = None

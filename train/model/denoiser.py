@@ -19,7 +19,11 @@ from train.model.unet import UNet
 
 @dataclass(frozen=True)
 class InnerModelConfig:
-    """Sizes of the U-Net and its conditioning. `attn_depths[i]` puts attention into level i."""
+    """Sizes of the U-Net and its conditioning. `attn_depths[i]` puts attention into level i.
+
+    Differs from the paper: with a `patch_size` of p the U-Net works on patches of p x p pixels, at 1/p of the size
+    (as in Dosovitskiy 2021 on the way in, Shi 2016 on the way out). The published networks have 1.
+    """
 
     num_steps_conditioning: int = 4
     cond_channels: int = 256
@@ -27,6 +31,7 @@ class InnerModelConfig:
     channels: tuple[int, ...] = (32, 32, 64, 96)
     attn_depths: tuple[bool, ...] = (False, False, True, True)
     img_channels: int = 3
+    patch_size: int = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "depths", tuple(int(d) for d in self.depths))
@@ -41,6 +46,8 @@ class InnerModelConfig:
             )
         if min(self.depths) < 1 or min(self.channels) < 1 or self.img_channels < 1:
             raise DiamondError("model sizes: depths, channels and img_channels must be at least 1")
+        if self.patch_size != 1 and (self.patch_size < 1 or self.patch_size % 2):
+            raise DiamondError(f"model sizes: patch_size {self.patch_size}", expected="1, or an even number")
         if self.num_steps_conditioning < 1 or self.cond_channels % (2 * self.num_steps_conditioning):
             raise DiamondError(
                 f"model sizes: cond_channels {self.cond_channels} with {self.num_steps_conditioning} history frames",
@@ -118,10 +125,15 @@ class InnerModel(nn.Module):
             nn.SiLU(),
             nn.Linear(cfg.cond_channels, cfg.cond_channels),
         )
-        self.conv_in = conv3x3(frames_in * cfg.img_channels, cfg.channels[0])
+        self.patch_size = p = cfg.patch_size
+        self.conv_in = (
+            conv3x3(frames_in * cfg.img_channels, cfg.channels[0])
+            if p == 1
+            else nn.Conv2d(frames_in * cfg.img_channels, cfg.channels[0], 2 * p, stride=p, padding=p // 2)
+        )
         self.unet = UNet(cfg.cond_channels, list(cfg.depths), list(cfg.channels), list(cfg.attn_depths))
         self.norm_out = GroupNorm(cfg.channels[0])
-        self.conv_out = conv3x3(cfg.channels[0], cfg.img_channels)
+        self.conv_out = conv3x3(cfg.channels[0], cfg.img_channels * p * p)
         nn.init.zeros_(self.conv_out.weight)
 
     def conditioning(self, c_noise: Tensor, c_noise_cond: Tensor, actions: Tensor | None) -> Tensor:
@@ -137,9 +149,14 @@ class InnerModel(nn.Module):
     def forward(
         self, x: Tensor, history: Tensor, c_noise: Tensor, c_noise_cond: Tensor, actions: Tensor | None
     ) -> Tensor:
+        if x.shape[-2] % self.patch_size or x.shape[-1] % self.patch_size:
+            raise ValueError(
+                f"frames of {tuple(x.shape[-2:])} do not divide into patches of {self.patch_size}"
+            )
         cond = self.conditioning(c_noise, c_noise_cond, actions)
         h = self.unet(self.conv_in(torch.cat((history, x), dim=1)), cond)
-        return self.conv_out(F.silu(self.norm_out(h)))
+        raw = self.conv_out(F.silu(self.norm_out(h)))
+        return raw if self.patch_size == 1 else F.pixel_shuffle(raw, self.patch_size)
 
 
 class Denoiser(nn.Module):
