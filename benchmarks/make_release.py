@@ -142,6 +142,10 @@ def _agent_yaml(agent: AgentConfig) -> dict[str, Any]:
 
     def network(config: DenoiserConfig) -> dict[str, Any]:
         inner = asdict(config.inner_model)
+        if inner.pop("patch_size") != 1:
+            raise DiamondError(
+                "a network over patches", "one over pixels: the published layout knows no other"
+            )
         inner |= {name: [int(v) for v in inner[name]] for name in ("depths", "channels", "attn_depths")}
         return {
             "_target_": "models.diffusion.DenoiserConfig",
@@ -175,7 +179,7 @@ def _env_yaml(agent: AgentConfig, spawn: Spawn) -> dict[str, Any]:
 @app.command()
 def make(
     out: Annotated[Path, typer.Option(help="directory of the release to write")],
-    recipe: Annotated[str, typer.Option(help="whose sizes: csgo (full size), freedoom, tiny")] = "csgo",
+    recipe: Annotated[str, typer.Option(help="whose sizes: csgo (full size), tiny")] = "csgo",
     low_res: Annotated[str, typer.Option(help="height x width of the denoiser's frames")] = "30x56",
     spawns: Annotated[int, typer.Option(help="how many places to start from", min=1)] = 2,
     spawns_from: Annotated[

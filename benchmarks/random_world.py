@@ -6,25 +6,26 @@ Speed does not depend on the weights, so the world is not verified and must not 
 import sys
 from pathlib import Path
 
-from benchmarks.make_release import random_spawns, sizes_of, write_release
+from benchmarks.make_release import random_spawns, random_weights, sizes_of, write_release
 from engine.bundle_writer import WORLD_JSON
 from engine.catalog import PUBLISHED, own_worlds
-from export.assemble import build_bundle
+from export.assemble import WorldParts, build_bundle
 from export.from_release import parts_from_release
 from train.presets import recipe
 from train.release import CHECKPOINT, action_space
+from train.release_checkpoint import empty_agent
 
 LOW_RES = "30x56"
 SPAWNS = 2
 
 
-def random_release(architecture: str = PUBLISHED, low_res: str = LOW_RES) -> Path:
-    """The release of a recipe's sizes and of frames of `low_res`, height x width; made now, or earlier."""
-    release = own_worlds().parent / "random" / _name(architecture, low_res)
+def random_release() -> Path:
+    """The release of the published sizes; made now, or earlier."""
+    release = own_worlds().parent / "random" / PUBLISHED
     if not (release / CHECKPOINT).is_file():
         _say(f"making a release of random weights in {release}")
-        agent = recipe(architecture).agent
-        sizes = sizes_of(agent, low_res)
+        agent = recipe(PUBLISHED).agent
+        sizes = sizes_of(agent, LOW_RES)
         write_release(
             release, agent, random_spawns(sizes, action_space(agent.num_actions), SPAWNS, seed=0), seed=0
         )
@@ -32,14 +33,40 @@ def random_release(architecture: str = PUBLISHED, low_res: str = LOW_RES) -> Pat
 
 
 def random_world(architecture: str = PUBLISHED, low_res: str = LOW_RES) -> Path:
-    """The world of that release; made now, or earlier."""
-    name = _name(architecture, low_res)
-    world = own_worlds().parent / "random" / f"{name}-world"
+    """A world of a recipe's sizes and of frames of `low_res`, height x width; made now, or earlier.
+
+    The published one is made from `random_release`, so that the original can run the same weights.
+    """
+    world = own_worlds().parent / "random" / f"{_name(architecture, low_res)}-world"
     if not (world / WORLD_JSON).is_file():
-        release = random_release(architecture, low_res)
+        published = architecture == PUBLISHED and low_res == LOW_RES
+        name = f"{_name(architecture, low_res)}-random"
+        parts = (
+            parts_from_release(random_release(), _say, name)
+            if published
+            else _random_parts(architecture, low_res, name)
+        )
         _say(f"converting it in {world}, not verified")
-        build_bundle(parts_from_release(release, _say, f"{name}-random"), world, say=_say, verified=False)
+        build_bundle(parts, world, say=_say, verified=False)
     return world
+
+
+def _random_parts(architecture: str, low_res: str, name: str) -> WorldParts:
+    chosen = recipe(architecture)
+    sizes, space = sizes_of(chosen.agent, low_res), action_space(chosen.agent.num_actions)
+    agent = empty_agent(chosen.agent)
+    agent.load_state_dict(random_weights(chosen.agent, seed=0), assign=True)
+    return WorldParts(
+        agent=agent.eval().requires_grad_(False),
+        name=name,
+        title=f"{chosen.title}, random weights",
+        fps=15.0,
+        low_res=sizes.low_res,
+        action_space=space,
+        presets=chosen.presets,
+        default_preset=chosen.default_preset,
+        spawns=tuple(random_spawns(sizes, space, SPAWNS, seed=0)),
+    )
 
 
 def _name(architecture: str, low_res: str) -> str:

@@ -30,7 +30,7 @@ def run(
     frames: Annotated[int, typer.Option(help="frames of every setting", min=8)] = 80,
     threads: Annotated[str, typer.Option(help="numbers of threads, with commas; default: 1, 2, 4 ...")] = "",
     steps: Annotated[str, typer.Option(help="numbers of sampler steps, with commas")] = "1,2,3,5,7,10",
-    sizes: Annotated[str, typer.Option(help="low-res frame sizes, with commas")] = "15x28,30x56,45x84,60x112",
+    sizes: Annotated[str, typer.Option(help="low-res frame sizes, with commas")] = "16x28,30x56,44x84,60x112",
     no_sizes: Annotated[
         bool, typer.Option("--no-sizes", help="leave the sizes out: no PyTorch needed")
     ] = False,

