@@ -1,7 +1,8 @@
 """ONNX Runtime on the CPU: the backend that runs everywhere.
 
-A world has up to four sessions, each with a pool of threads. By default an idle pool spins, which takes the
-cores from the session at work; so pools sleep when idle.
+A world has up to four sessions, each with a pool of threads. By default an idle pool spins, which takes the cores from
+the session at work. Pools that never spin lose as much again: waking a thread takes as long as a small operator. So
+they spin for some microseconds within a run, and sleep between runs (measured in benchmarks/NOTES.md).
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from engine.errors import DiamondError
 from engine.graphs import GraphSpec, TensorSpec
 
 PROVIDER = "CPUExecutionProvider"
+SPIN_US = 30
 _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int64)": "int64"}
 
 
@@ -44,7 +46,8 @@ class OrtBackend(Backend):
         options = self._ort.SessionOptions()
         options.intra_op_num_threads = self.threads or 0  # 0: its own choice
         options.inter_op_num_threads = 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        for name, value in _spinning(self._ort.__version__).items():
+            options.add_session_config_entry(name, value)
         options.log_severity_level = 3  # errors only: they become exceptions anyway
         try:
             session = self._ort.InferenceSession(str(spec.path), options, providers=[PROVIDER])
@@ -79,6 +82,13 @@ class OrtGraph(Graph):
 
     def _close(self) -> None:
         self._session = None
+
+
+def _spinning(version: str) -> dict[str, str]:
+    """How threads wait for work. Before 1.27 they spin for a millisecond or not at all; then not at all."""
+    if tuple(map(int, version.split(".")[:2])) < (1, 27):
+        return {"session.intra_op.allow_spinning": "0"}
+    return {"session.intra_op.spin_duration_us": str(SPIN_US), "session.force_spinning_stop": "1"}
 
 
 def _tensors(values: Sequence[Any]) -> dict[str, TensorSpec]:

@@ -86,8 +86,15 @@ def test_idle_sessions_sleep_and_run_on_the_cpu_only(spec: GraphSpec) -> None:
     session = OrtBackend(threads=2).load(spec)._session  # type: ignore[attr-defined]
     options = session.get_session_options()
     assert session.get_providers() == ["CPUExecutionProvider"]
-    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+    assert options.get_session_config_entry("session.intra_op.spin_duration_us") == str(ort_module.SPIN_US)
+    assert options.get_session_config_entry("session.force_spinning_stop") == "1"
     assert options.intra_op_num_threads == 2
+
+
+def test_threads_never_spin_where_their_time_cannot_be_set() -> None:
+    for version in ("1.22.1", "1.26.0"):
+        assert ort_module._spinning(version) == {"session.intra_op.allow_spinning": "0"}
+    assert "session.intra_op.allow_spinning" not in ort_module._spinning("1.27.0")
 
 
 @pytest.mark.parametrize(
