@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.errors import DiamondError
-from engine.graphs import CHANNELS, GraphSpec
+from engine.graphs import CHANNELS, GraphSpec, Network
 from engine.manifest import NetworkNoise
 from engine.program.launches import (
     COEFFICIENTS,
@@ -73,7 +73,7 @@ class Built:
     coefficients: npt.NDArray[np.float32]
 
 
-def build(plans: Mapping[str, Plan], table_size: int | None) -> Built:
+def build(plans: Mapping[Network, Plan], table_size: int | None) -> Built:
     """Lays out a frame.
 
     Args:
@@ -86,8 +86,8 @@ def build(plans: Mapping[str, Plan], table_size: int | None) -> Built:
     builder = _Builder()
     actions = builder.shape_of(plans["denoiser"].conditioner, "action")
     _, T, A = actions
-    histories = {"denoiser": "history/low_res", "upsampler": "history/full_res"}
-    pixels = {"denoiser": "pixels/low_res", "upsampler": "pixels/full_res"}
+    histories: dict[Network, str] = {"denoiser": "history/low_res", "upsampler": "history/full_res"}
+    pixels: dict[Network, str] = {"denoiser": "pixels/low_res", "upsampler": "pixels/full_res"}
 
     # 1. The action goes into the newest slot.
     builder.buffer("action", (A,), kind="input")

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
+from engine.errors import DiamondError
 from engine.graphs import GraphSpec
 from engine.graphs import Network as NetworkName
 from engine.history import History
@@ -95,7 +96,12 @@ class ProgramRunner(FrameRunner):
     def step(self, action: npt.NDArray[np.float32], frame: int) -> Painted:
         """Plays one frame, see `FrameRunner.step`."""
         program, executor = self._program, self._executor
-        assert program is not None, "configure() has raised, and the world that asked for it goes on"
+        if program is None:
+            raise DiamondError(
+                "step: the latest settings of the sampler could not be captured",
+                "settings that were taken",
+                "choose a preset, or load the world again",
+            )
 
         # 1. What is new in this frame: the action, and where its noise is.
         executor.host("action")[...] = action
