@@ -110,6 +110,16 @@ class Backend(ABC):
                 raise DiamondError(f"{spec.path}: {spec}: output {name} is {got}", str(expected), _FIX)
         return graph
 
+    def probe(self) -> None:
+        """Computes something small of which the result is known, to find out whether it works here.
+
+        Raises:
+            DiamondError: why it does not.
+        """
+        from engine.backends.probe import probe
+
+        probe(self)
+
     @abstractmethod
     def describe(self) -> str:
         """What really runs the graphs: runtime and version, device or provider, threads."""

@@ -1,0 +1,140 @@
+"""TensorRT on an NVIDIA GPU, the extra `trt`: each graph compiled into a plan for this GPU, kept, and checked.
+
+Both TensorRTs, see `engine.tensorrt`. The first load of a graph builds its plan, which takes seconds to minutes and
+says so. Called graph by graph, inputs and outputs cross the bus each time; the whole frame on the GPU is the business
+of whoever calls `enqueue` with buffers of its own.
+"""
+
+from collections.abc import Mapping
+from math import prod
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.backends.base import Arrays, Backend, Graph
+from engine.cuda.gpu import find_gpu
+from engine.cuda.runtime import Cuda, load_cuda
+from engine.errors import DiamondError
+from engine.graphs import GraphSpec, TensorSpec
+from engine.tensorrt.flavour import installed, load_flavour
+from engine.tensorrt.network import ROWS
+from engine.tensorrt.opened import OpenPlan
+from engine.tensorrt.plans import Plans
+from engine.tensorrt.precisions import PRECISIONS, counted
+from engine.tensorrt.progress import Say
+
+
+class TensorRtBackend(Backend):
+    """Graphs as TensorRT plans.
+
+    Args:
+        say: takes one line of progress at a time, while a plan is built.
+
+    Raises:
+        DiamondError: TensorRT, cuda-python, the driver or a GPU is missing, or TensorRT does not run on this GPU.
+    """
+
+    name: ClassVar[str] = "trt"
+    precisions: tuple[str, ...] = PRECISIONS
+
+    def __init__(self, say: Say = print) -> None:
+        super().__init__()
+        if not installed():
+            load_flavour()  # says what to install
+        try:
+            self._cuda, self._gpu = load_cuda(), find_gpu()  # first, for TensorRT takes longer to import
+        except DiamondError as error:
+            raise DiamondError(f"backend trt: {error.what}", error.expected, error.fix) from error
+        self._flavour = load_flavour()
+        self._flavour.target(self._gpu.capability)
+        self._plans = Plans(self._flavour, self._gpu, say=say)
+        self._types: dict[str, int] = {}
+
+    def describe(self) -> str:
+        """TensorRT and GPU; the types of convolutions and products, as read back from the plans."""
+        types = counted(self._types) or "types as in the graph; the plan does not tell them"
+        return f"{self._flavour}, {self._gpu.name}, {types}"
+
+    def _load(self, spec: GraphSpec) -> Graph:
+        plan = self._plans.obtain(spec)
+        try:
+            graph = TensorRtGraph(spec, plan, self._plans, self._cuda)
+        except BaseException:
+            plan.close()
+            raise
+        for type_, count in plan.types.items():
+            self._types[type_] = self._types.get(type_, 0) + count
+        return graph
+
+
+class TensorRtGraph(Graph):
+    """A plan with a stream and buffers of its own, for `run`; also a `engine.cuda.enqueued.DeviceGraph`."""
+
+    def __init__(self, spec: GraphSpec, plan: OpenPlan, plans: Plans, cuda: Cuda) -> None:
+        super().__init__(spec)
+        self._plan, self._plans, self._cuda = plan, plans, cuda
+        # Room for the most rows that a plan takes, so that addresses never change.
+        self._addresses: dict[str, int] = {}
+        self._results: dict[str, npt.NDArray[Any]] = {}
+        self._stream = cuda.new_stream()
+        try:
+            for name, tensor in (*spec.inputs.items(), *spec.outputs.items()):
+                self._addresses[name] = cuda.allocate(_largest_bytes(tensor))
+        except BaseException:
+            self._free()
+            raise
+
+    def prepare(self, evaluations: int) -> None:
+        """Fixes every free axis, see `DeviceGraph`."""
+        self._plan.prepare(evaluations)
+
+    def enqueue(self, stream: int, addresses: Mapping[str, int]) -> None:
+        """Puts one evaluation into a stream and returns at once, see `DeviceGraph`."""
+        self._plan.enqueue(stream, addresses)
+
+    def _run(self, inputs: Arrays) -> Arrays:
+        rows = _rows(self.spec, inputs)
+        self._plan.prepare(rows)
+        for name, array in inputs.items():
+            self._cuda.to_device(self._addresses[name], array.ctypes.data, array.nbytes, self._stream)
+        self._plan.enqueue(self._stream, self._addresses)
+        outputs = {name: self._result(name, tensor, rows) for name, tensor in self.spec.outputs.items()}
+        for name, array in outputs.items():
+            self._cuda.to_host(array.ctypes.data, self._addresses[name], array.nbytes, self._stream)
+        self._cuda.synchronize(self._stream)
+        return outputs
+
+    def _result(self, name: str, tensor: TensorSpec, rows: int) -> npt.NDArray[Any]:
+        """The host's buffer for an output; made anew only where the number of rows changes."""
+        shape = tuple(rows if axis is None else axis for axis in tensor.shape)
+        kept = self._results.get(name)
+        if kept is None or kept.shape != shape:
+            kept = self._results[name] = np.empty(shape, tensor.dtype)
+        return kept
+
+    def _close(self) -> None:
+        try:
+            self._plans.keep_kernels(self._plan)
+        finally:
+            self._free()
+
+    def _free(self) -> None:
+        self._plan.close()
+        while self._addresses:
+            self._cuda.free(self._addresses.popitem()[1])
+        self._cuda.destroy_stream(self._stream)
+
+
+def _rows(spec: GraphSpec, inputs: Arrays) -> int:
+    """The length of the free axes; 1 where there is none."""
+    for name, tensor in spec.inputs.items():
+        for axis, length in zip(tensor.shape, inputs[name].shape, strict=True):
+            if axis is None:
+                return length
+    return 1
+
+
+def _largest_bytes(tensor: TensorSpec) -> int:
+    elements: int = prod(ROWS[-1] if axis is None else axis for axis in tensor.shape)
+    return elements * int(np.dtype(tensor.dtype).itemsize)
