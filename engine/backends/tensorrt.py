@@ -6,15 +6,14 @@ of whoever calls `enqueue` with buffers of its own.
 """
 
 from collections.abc import Mapping
-from math import prod
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from engine.backends.base import Arrays, Backend, Graph
-from engine.cuda.gpu import find_gpu
-from engine.cuda.runtime import Cuda, load_cuda
+from engine.cuda.gpu import describe_gpu, free_bytes
+from engine.cuda.runtime import Cuda
 from engine.errors import DiamondError
 from engine.graphs import GraphSpec, TensorSpec
 from engine.tensorrt.flavour import installed, load_flavour
@@ -43,22 +42,23 @@ class TensorRtBackend(Backend):
         if not installed():
             load_flavour()  # says what to install
         try:
-            self._cuda, self._gpu = load_cuda(), find_gpu()  # first, for TensorRT takes longer to import
+            self._cuda = Cuda()  # first, for TensorRT takes longer to import
         except DiamondError as error:
             raise DiamondError(f"backend trt: {error.what}", error.expected, error.fix) from error
         self._flavour = load_flavour()
-        self._flavour.target(self._gpu.capability)
-        self._plans = Plans(self._flavour, self._gpu, say=say)
+        self._flavour.target(self._cuda.capability)
+        self._plans = Plans(self._flavour, describe_gpu(self._cuda), say=say)
         self._types: dict[str, int] = {}
 
     def describe(self) -> str:
         """TensorRT and GPU; the types of convolutions and products, as read back from the plans."""
         types = counted(self._types) or "types as in the graph; the plan does not tell them"
-        return f"{self._flavour}, {self._gpu.name}, {types}"
+        return f"{self._flavour}, {self._cuda.device}, {types}"
 
     def _load(self, spec: GraphSpec) -> Graph:
         plan = self._plans.obtain(spec)
         try:
+            plan.ready(free_bytes(), self._plans.kernels(plan))
             graph = TensorRtGraph(spec, plan, self._plans, self._cuda)
         except BaseException:
             plan.close()
@@ -77,7 +77,7 @@ class TensorRtGraph(Graph):
         # Room for the most rows that a plan takes, so that addresses never change.
         self._addresses: dict[str, int] = {}
         self._results: dict[str, npt.NDArray[Any]] = {}
-        self._stream = cuda.new_stream()
+        self._stream = cuda.create_stream()
         try:
             for name, tensor in (*spec.inputs.items(), *spec.outputs.items()):
                 self._addresses[name] = cuda.allocate(_largest_bytes(tensor))
@@ -97,12 +97,12 @@ class TensorRtGraph(Graph):
         rows = _rows(self.spec, inputs)
         self._plan.prepare(rows)
         for name, array in inputs.items():
-            self._cuda.to_device(self._addresses[name], array.ctypes.data, array.nbytes, self._stream)
+            self._cuda.copy_in(self._addresses[name], array.ctypes.data, array.nbytes, self._stream)
         self._plan.enqueue(self._stream, self._addresses)
         outputs = {name: self._result(name, tensor, rows) for name, tensor in self.spec.outputs.items()}
         for name, array in outputs.items():
-            self._cuda.to_host(array.ctypes.data, self._addresses[name], array.nbytes, self._stream)
-        self._cuda.synchronize(self._stream)
+            self._cuda.copy_out(array.ctypes.data, self._addresses[name], array.nbytes, self._stream)
+        self._cuda.wait(self._stream)
         return outputs
 
     def _result(self, name: str, tensor: TensorSpec, rows: int) -> npt.NDArray[Any]:
@@ -131,10 +131,10 @@ def _rows(spec: GraphSpec, inputs: Arrays) -> int:
     for name, tensor in spec.inputs.items():
         for axis, length in zip(tensor.shape, inputs[name].shape, strict=True):
             if axis is None:
-                return length
+                return int(length)
     return 1
 
 
 def _largest_bytes(tensor: TensorSpec) -> int:
-    elements: int = prod(ROWS[-1] if axis is None else axis for axis in tensor.shape)
-    return elements * int(np.dtype(tensor.dtype).itemsize)
+    shape = [ROWS[-1] if axis is None else axis for axis in tensor.shape]
+    return int(np.prod(shape)) * int(np.dtype(tensor.dtype).itemsize)

@@ -1,17 +1,15 @@
-"""The GPU that CUDA sees first: what it is, and the driver it has. Nothing is allocated to find out.
-
-Which GPU comes first is CUDA's business: CUDA_VISIBLE_DEVICES chooses.
-"""
+"""The GPU that CUDA lists first, as far as a plan depends on it: what it is, its driver, and the memory it has left."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.cuda.runtime import Cuda, load_cuda
+from engine.cuda.bindings import bindings
+from engine.cuda.runtime import Cuda
 from engine.errors import DiamondError
 
-_DRIVER_FILE = Path("/proc/driver/nvidia/version")
+DRIVER_FILE = Path("/proc/driver/nvidia/version")
 
 
 @dataclass(frozen=True)
@@ -21,8 +19,8 @@ class Gpu:
     Attributes:
         name: "NVIDIA GeForce RTX 4090". capability: its compute capability, such as (8, 9).
         memory_bytes: all of its memory.
-        driver: the driver's version and the newest CUDA it knows: "580.95.05, CUDA 13.0".
-        cuda: version of the CUDA runtime in use here: "13.4".
+        driver: the driver's version and the newest CUDA that it knows: "580.95.05, CUDA 13.0".
+        cuda: version of the CUDA runtime that calls it: "13.4".
     """
 
     name: str
@@ -30,58 +28,33 @@ class Gpu:
     memory_bytes: int
     driver: str
     cuda: str
-    _cuda: Cuda = field(repr=False, compare=False)
 
     @property
     def capability_text(self) -> str:
         """8.9"""
         return f"{self.capability[0]}.{self.capability[1]}"
 
-    def free_bytes(self) -> int:
-        """Memory that is free at the moment."""
-        free_bytes, _ = self._cuda.call("cudaMemGetInfo")
-        return int(free_bytes)
 
-
-def find_gpu(cuda: Cuda | None = None, driver_file: Path = _DRIVER_FILE) -> Gpu:
-    """The GPU that programs run on unless they choose another.
+def describe_gpu(cuda: Cuda, driver_file: Path = DRIVER_FILE) -> Gpu:
+    """The GPU behind `cuda`.
 
     Args:
-        cuda: the runtime; None imports it. driver_file: where Linux keeps the driver's version; a test gives its own.
-
-    Raises:
-        DiamondError: cuda-python, the driver or a GPU is missing.
+        driver_file: where Linux keeps the driver's version; a test gives its own.
     """
-    cuda = load_cuda() if cuda is None else cuda
-    try:
-        count = cuda.call("cudaGetDeviceCount")
-    except DiamondError as error:
-        own = own_driver_version(driver_file)
-        driver = "no NVIDIA driver found" if own is None else f"the NVIDIA driver {own} does not work"
-        raise DiamondError(
-            driver,
-            f"an NVIDIA GPU and its driver, 580 or newer. {error.what}",
-            "install the driver and look with nvidia-smi; or play with --backend ort",
-        ) from error
-    if not count:
-        raise DiamondError(
-            "the NVIDIA driver shows no GPU", "at least one", "check CUDA_VISIBLE_DEVICES and nvidia-smi"
-        )
-    found: Any = cuda.call("cudaGetDeviceProperties", 0)
-    name = found.name.decode() if isinstance(found.name, bytes) else str(found.name)
-    driver = _version(cuda.call("cudaDriverGetVersion"))
-    own = own_driver_version(driver_file)
-    return Gpu(
-        name=name.rstrip("\0"),
-        capability=(int(found.major), int(found.minor)),
-        memory_bytes=int(found.totalGlobalMem),
-        driver=f"{own}, CUDA {driver}" if own else f"CUDA {driver}",
-        cuda=_version(cuda.call("cudaRuntimeGetVersion")),
-        _cuda=cuda,
-    )
+    (driver_cuda,), (runtime_cuda,) = _ask("cudaDriverGetVersion"), _ask("cudaRuntimeGetVersion")
+    _, memory_bytes = _ask("cudaMemGetInfo")
+    own, newest = driver_version(driver_file), f"CUDA {version_text(driver_cuda)}"
+    driver = f"{own}, {newest}" if own else newest
+    return Gpu(cuda.device, cuda.capability, int(memory_bytes), driver, version_text(runtime_cuda))
 
 
-def own_driver_version(driver_file: Path = _DRIVER_FILE) -> str | None:
+def free_bytes() -> int:
+    """Memory of the current GPU that nobody has at the moment."""
+    free, _ = _ask("cudaMemGetInfo")
+    return int(free)
+
+
+def driver_version(driver_file: Path = DRIVER_FILE) -> str | None:
     """NVIDIA's version of its kernel driver, such as "580.95.05"; None where Linux says nothing of one."""
     try:
         text = driver_file.read_text("utf-8", errors="replace")
@@ -91,6 +64,17 @@ def own_driver_version(driver_file: Path = _DRIVER_FILE) -> str | None:
     return found[1] if found else None
 
 
-def _version(number: int) -> str:
+def version_text(number: int) -> str:
     """13040 -> 13.4, as CUDA counts."""
     return f"{number // 1000}.{number % 1000 // 10}"
+
+
+def _ask(function: str) -> list[Any]:
+    """The results of a question to the runtime, behind the error code."""
+    error, *found = getattr(bindings()[0], function)()
+    if int(error) != 0:
+        raise DiamondError(
+            f"CUDA: {function} failed: {getattr(error, 'name', error)}", "", "diamond-play --doctor"
+        )
+    results: list[Any] = found
+    return results

@@ -18,6 +18,7 @@ INSTALL = 'pip install "diamond-engine[trt]"'
 INSTALL_FULL = 'pip install "diamond-engine[trt11]"'
 UNINSTALL_RTX = "pip uninstall -y tensorrt-rtx-cu13-bindings tensorrt-rtx-cu13-libs"
 UNINSTALL_FULL = "pip uninstall -y tensorrt tensorrt-cu13 tensorrt-cu13-bindings tensorrt-cu13-libs"
+RTX_CAPABILITIES = ((7, 5), (8, 0), (8, 6), (8, 9), (12, 0), (12, 1))  # of 1.7, see `Flavour.target`
 _OLDEST_FULL = 11  # 10 has flags for fp16 and may change the types of a graph
 _KEPT_LINES = 50
 

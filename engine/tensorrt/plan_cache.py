@@ -52,9 +52,12 @@ class PlanCache:
             raise DiamondError(
                 f"{path}: cannot be read: {error.strerror}", "a file that diamond-engine wrote", f"rm {path}"
             ) from error
-        with open(handle, "rb") as file:
+        try:
             _require_own(path, os.fstat(handle), stat.S_ISREG, "a file")
-            return file.read()
+            with open(handle, "rb", closefd=False) as file:
+                return file.read()
+        finally:
+            os.close(handle)
 
     def write(self, name: str, content: bytes) -> None:
         """Puts a file there, whole and readable by the user only.
@@ -74,6 +77,14 @@ class PlanCache:
             if hasattr(os, "fchmod"):
                 os.fchmod(whole.file.fileno(), 0o600)  # whatever the umask lets others do
             whole.file.write(content)
+
+    def remove(self, name: str) -> None:
+        """Removes a file, if it is there."""
+        path = self.folder / name
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise cannot_write(path, error) from error
 
     def size_bytes(self) -> int:
         """Of all that lies there."""

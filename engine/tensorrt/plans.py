@@ -5,7 +5,6 @@ The sidecar is written last and read first: without one, or with one that does n
 """
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import asdict
 
 from engine.cuda.gpu import Gpu
@@ -59,7 +58,7 @@ class Plans:
         self._say = say
 
     def obtain(self, spec: GraphSpec) -> OpenPlan:
-        """The graph's plan, open; built first where none that fits was kept.
+        """The graph's plan, open but not yet ready; built first where none that fits was kept.
 
         Raises:
             DiamondError: it cannot be built or opened, or somebody else could have written what was kept.
@@ -94,16 +93,24 @@ class Plans:
             except _Unfit as unfit:
                 self._say_why(spec, unfit)
         if self.gpu is None:
-            self._keep(spec, here, self._build(spec), {})
+            self._keep(spec, here, self._build(spec), "not read back: there was no GPU to open it")
         else:
             self._build_and_open(spec, here).close()
         return True
 
+    def kernels(self, plan: OpenPlan) -> bytes | None:
+        """What TensorRT-RTX compiled for a plan in earlier runs; None for nothing."""
+        return self.cache.read(f"{plan.stem}.kernels")
+
     def keep_kernels(self, plan: OpenPlan) -> None:
-        """Writes what TensorRT-RTX has compiled for a plan, where that is new."""
-        kernels, name = plan.kernels(), f"{plan.stem}.kernels"
-        if kernels is not None and kernels != self.cache.read(name):
-            self.cache.write(name, kernels)
+        """Writes what TensorRT-RTX has compiled for a plan, where that is new; a failure is said and costs time."""
+        name = f"{plan.stem}.kernels"
+        try:
+            kernels = plan.kernels()
+            if kernels is not None and kernels != self.cache.read(name):
+                self.cache.write(name, kernels)
+        except DiamondError as error:
+            self._say(f"{plan.spec}: its compiled kernels are not kept: {error.what}")
 
     def circumstances(self, spec: GraphSpec) -> Circumstances:
         """What a plan of this graph depends on, here and now."""
@@ -136,6 +143,9 @@ class Plans:
             raise _Unfit(error.what) from error
         if (differs := difference(sidecar.made_for, here)) is not None:
             raise _Unfit(differs)
+        wanted = asdict(self.options)
+        if self.options != BuildOptions() and sidecar.options != wanted:  # none asked for: any will do
+            raise _Unfit(f"options were {sidecar.options}, are {wanted}")
         data = self.cache.read(f"{stem}.plan")
         if data is None:
             raise _Unfit(f"{stem}.plan is missing")
@@ -145,37 +155,28 @@ class Plans:
 
     def _open_kept(self, spec: GraphSpec, here: Circumstances) -> OpenPlan:
         """Opens the plan that was kept; one that TensorRT refuses is unfit, not the user's to put right."""
-        data, stem = self._kept(spec, here), _stem(spec, here.onnx_sha256)
-        kernels = self.cache.read(f"{stem}.kernels")
+        data = self._kept(spec, here)
         try:
-            plan = OpenPlan(self.flavour, spec, data, stem)
+            return OpenPlan(self.flavour, spec, data, _stem(spec, here.onnx_sha256))
         except DiamondError as error:
             raise _Unfit(error.what) from error
-        self._ready(plan, kernels)
-        return plan
 
     def _build_and_open(self, spec: GraphSpec, here: Circumstances) -> OpenPlan:
         """A new plan; kept only once it has been opened, which checks it."""
         built = self._build(spec)
         plan = OpenPlan(self.flavour, spec, built.data, _stem(spec, here.onnx_sha256))
-        self._keep(spec, here, built, plan.types)
-        self._ready(plan, None)
+        self._keep(spec, here, built, counted(plan.types) or "not told by TensorRT")
         return plan
-
-    def _ready(self, plan: OpenPlan, kernels: bytes | None) -> None:
-        assert self.gpu is not None, "only a GPU runs plans"
-        plan.ready(self.gpu.free_bytes(), kernels)
 
     def _build(self, spec: GraphSpec) -> BuiltPlan:
         target = None if self.gpu is None else self.flavour.target(self.gpu.capability)
         timing_cache = None if self.flavour.is_rtx else self.cache.read(TIMING_CACHE)
         return build_plan(self.flavour, spec, target, self.options, self._say, timing_cache)
 
-    def _keep(
-        self, spec: GraphSpec, here: Circumstances, built: BuiltPlan, plan_types: Mapping[str, int]
-    ) -> None:
+    def _keep(self, spec: GraphSpec, here: Circumstances, built: BuiltPlan, plan_types: str) -> None:
         stem = _stem(spec, here.onnx_sha256)
-        layers = {"network": built.types.in_words(), "plan": counted(plan_types) or "not told by TensorRT"}
+        self.cache.remove(f"{stem}.kernels")  # those of the plan before
+        layers = {"network": built.types.in_words(), "plan": plan_types}
         sidecar = Sidecar(
             here,
             hashlib.sha256(built.data).hexdigest(),

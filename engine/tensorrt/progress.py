@@ -69,18 +69,18 @@ def watched(
     began = time.perf_counter()
     next_s = every_s
     thread = threading.Thread(target=run, name=label, daemon=True)
-    thread.start()
-    while thread.is_alive():
-        try:
+    try:
+        thread.start()
+        while thread.is_alive():
             thread.join(_POLL_S)
             if (elapsed_s := time.perf_counter() - began) >= next_s:
                 say(f"{label}: {elapsed_s:.0f} s" + (f", {progress.phase}" if progress.phase else ""))
                 next_s += every_s
-        except KeyboardInterrupt:
-            progress.stop = True
-            say(f"{label}: stopping")
-            thread.join()
-            raise
+    except KeyboardInterrupt:
+        progress.stop = True
+        say(f"{label}: stopping")
+        thread.join()
+        raise
     if failures:
         raise failures[0]
     if not results:
