@@ -1,6 +1,7 @@
 """What a world remembers: the last frames and actions, and where it is since which reset.
 
-Buffers are allocated once and written in place; a snapshot is a copy of all of them. Knows no networks.
+Buffers are allocated once and written in place; a snapshot is a copy of all of them. Where a runner keeps the frames
+on a device, the buffers are what it was last loaded from or saved to. Knows no networks.
 """
 
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.errors import DiamondError
-from engine.frame import Floats, to_signed
+from engine.frame import Floats, Pixels, to_pixels, to_signed
 from engine.graphs import CHANNELS, Sizes
 from engine.spawn import Spawn
 
@@ -76,7 +77,13 @@ class History:
             assert full_res is not None, "a world with an upsampler pushes both frames"
             _roll(self.full_res, full_res)
         self.actions[0, :-1] = self.actions[0, 1:]
-        self.index += 1
+
+    def pictures(self) -> tuple[Pixels, Pixels]:
+        """The newest frames, uint8 (H, W, 3) and (h, w, 3): full-res and low-res, or two copies of the low-res one."""
+        low_res = to_pixels(self.low_res[:, -CHANNELS:])
+        if self.full_res is None:
+            return low_res.copy(), low_res
+        return to_pixels(self.full_res[:, -CHANNELS:]), low_res
 
     def snapshot(self) -> Snapshot:
         """A copy of the state.

@@ -21,6 +21,7 @@ def load_world(
     threads: int | None = None,
     samplers: Mapping[str, SamplerConfig] | None = None,
     verify: bool = True,
+    cuda_graph: bool = True,
 ) -> World:
     """Finds, verifies and loads a world; `reset` comes next.
 
@@ -34,6 +35,7 @@ def load_world(
         threads: CPU threads; None lets the backend decide.
         samplers: settings by network ("denoiser", "upsampler") that replace the preset's.
         verify: compare the hashes of all files first.
+        cuda_graph: on a GPU, replay the whole frame as one CUDA graph; False makes the same calls one by one.
 
     Raises:
         DiamondError: what is wrong with the world, the backend or an argument.
@@ -41,7 +43,7 @@ def load_world(
     bundle = Bundle.open(resolve(world), verify)
     runtime = open_backend(backend, threads, precision)
     try:
-        loaded = World(bundle, runtime, precision, preset, seed, noise)
+        loaded = World(bundle, runtime, precision, preset, seed, noise, cuda_graph)
         for network, config in (samplers or {}).items():
             loaded.set_sampler(network, config)
     except BaseException:

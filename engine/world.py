@@ -1,9 +1,9 @@
 """A world that is being played: its history, and one step after another.
 
 Step t writes the player's action into the newest slot, has the denoiser paint the next low-res frame and the
-upsampler enlarge it, then rolls both histories. A world knows nothing of windows or time; it is
-deterministic: the same seed, spawn, settings and actions give the same frames. Not for use by two threads at
-once.
+upsampler enlarge it, then rolls both histories: the work of a runner, the backend's own where it has one. A world
+knows nothing of windows or time; it is deterministic: the same seed, spawn, settings and actions give the same
+frames. Not for use by two threads at once.
 """
 
 import time
@@ -18,12 +18,12 @@ from engine.actions import Action, ActionSpace
 from engine.backends.base import Backend
 from engine.bundle import Bundle
 from engine.errors import DiamondError
-from engine.frame import Floats, Frame, to_pixels
-from engine.graphs import CHANNELS
+from engine.frame import Frame
 from engine.history import History, Snapshot, read_only
+from engine.host_runner import HostRunner
 from engine.manifest import Manifest
-from engine.network import Network
 from engine.noise import NoiseSource, SeededNoise
+from engine.runner import Painted
 from engine.schedule import SamplerConfig, Step
 from engine.spawn import Spawn, check_spawn
 
@@ -41,20 +41,19 @@ class World:
         preset: str | None = None,
         seed: int = 0,
         noise: NoiseSource | None = None,
+        cuda_graph: bool = True,
     ) -> None:
         self.bundle = bundle
         self.seed = seed
         self.precision = precision or _best_precision(bundle, backend)
         self._backend = backend
-        self._noise = _seeded_noise(seed) if noise is None else noise
         self._preset = bundle.manifest.default_preset if preset is None else preset
-        settings = bundle.manifest.samplers(self._preset)
-        self._networks = {
-            name: Network(name, bundle, self.precision, backend, settings[name])
-            for name in bundle.manifest.noise
-        }
-
         self._history = History(bundle.manifest.sizes)
+        settings = bundle.manifest.samplers(self._preset)
+        noise = _seeded_noise(seed) if noise is None else noise
+        self._runner = backend.frame_runner(
+            bundle, self.precision, settings, noise, cuda_graph
+        ) or HostRunner(bundle, self.precision, backend, settings, noise, self._history)
         self._next_actions = np.zeros((0, bundle.manifest.sizes.action_size), np.float32)
         self._closed = False
 
@@ -119,12 +118,12 @@ class World:
     @property
     def samplers(self) -> Mapping[str, SamplerConfig]:
         """The current settings by network: "denoiser" and, where there is one, "upsampler"."""
-        return {name: network.config for name, network in self._networks.items()}
+        return dict(self._runner.samplers.items())
 
     @property
     def schedules(self) -> Mapping[str, tuple[Step, ...]]:
         """The current settings laid out step by step, by network."""
-        return {name: network.steps for name, network in self._networks.items()}
+        return dict(self._runner.schedules.items())
 
     def set_preset(self, name: str) -> None:
         """Takes the settings of a preset.
@@ -133,8 +132,7 @@ class World:
             DiamondError: the world has no such preset.
         """
         self._require_open()
-        for network, config in self.manifest.samplers(name).items():
-            self._networks[network].configure(config)
+        self._runner.configure(self.manifest.samplers(name))
         self._preset = name
 
     def set_sampler(self, network: str, config: SamplerConfig) -> None:
@@ -144,15 +142,13 @@ class World:
             DiamondError: the world has no such network.
         """
         self._require_open()
-        for name, mine in self._networks.items():
-            if name == network:
-                if mine.config != config:
-                    mine.configure(config)
-                    self._preset = "custom"
-                return
-        raise DiamondError(
-            f"world {self.name!r}: has no network {network!r}", f"one of {list(self._networks)}"
-        )
+        current = self._runner.samplers
+        if network not in current:
+            raise DiamondError(f"world {self.name!r}: has no network {network!r}", f"one of {list(current)}")
+        changed = {name: config if name == network else mine for name, mine in current.items()}
+        if changed != current:
+            self._runner.configure(changed)
+            self._preset = "custom"
 
     # Playing.
 
@@ -174,6 +170,7 @@ class World:
             spawn = 0 if self.spawn is None else (self.spawn + 1) % self.spawn_count
         start = self.bundle.spawn(spawn)
         self._history.begin(spawn, start)
+        self._runner.load(self._history)
         self._next_actions = read_only(start.next_actions)
         return self._frame(began)
 
@@ -193,6 +190,7 @@ class World:
         began = time.perf_counter()
         check_spawn(start, self.manifest.sizes, self.action_space)
         self._history.begin(None, start)
+        self._runner.load(self._history)
         self._next_actions = read_only(start.next_actions)
         return self._frame(began)
 
@@ -214,34 +212,15 @@ class World:
         if not history.started:
             raise DiamondError("step: the world has no history yet", "a reset first", "call world.reset()")
         began = time.perf_counter()
-
-        # 1. The action goes into the newest slot.
-        history.act(self.action_space.encode(action))
-
-        # 2. The denoiser paints the next frame.
-        denoiser = self._networks["denoiser"]
-        low_res = denoiser.predict(history.low_res, self._noise, history.index, action=history.actions)
-        self._require_finite(low_res, denoiser)
-        painting_ms = {
-            "conditioner": denoiser.conditioner_ms,
-            "denoiser": denoiser.network_ms,
-            "upsampler": 0.0,
-            "sampler": denoiser.sampler_ms,
-        }
-
-        # 3. The upsampler enlarges it.
-        full_res: Floats | None = None
-        if history.full_res is not None:
-            upsampler = self._networks["upsampler"]
-            full_res = upsampler.predict(history.full_res, self._noise, history.index, low_res=low_res)
-            self._require_finite(full_res, upsampler)
-            painting_ms["conditioner"] += upsampler.conditioner_ms
-            painting_ms["upsampler"] = upsampler.network_ms
-            painting_ms["sampler"] += upsampler.sampler_ms
-
-        # 4. The histories roll.
-        history.push(low_res, full_res)
-        return self._frame(began, painting_ms)
+        painted = self._runner.step(self.action_space.encode(action), history.index)
+        if painted.not_finite is not None:
+            raise DiamondError(
+                f"frame {history.index + 1}: the {painted.not_finite} painted NaN or infinity",
+                "finite pixels",
+                f"use another precision than {self.precision}, or another preset than {self.preset}",
+            )
+        history.index += 1
+        return self._frame(began, painted)
 
     # Coming back.
 
@@ -252,6 +231,8 @@ class World:
             DiamondError: no reset yet.
         """
         self._require_open()
+        if self._history.started:
+            self._runner.save(self._history)
         return self._history.snapshot()
 
     def restore(self, snapshot: Snapshot) -> Frame:
@@ -269,12 +250,14 @@ class World:
         if snapshot.spawn is not None:
             next_actions = self.bundle.spawn(snapshot.spawn).next_actions
         self._history.restore(snapshot)
+        self._runner.load(self._history)
         self._next_actions = read_only(next_actions)
         return self._frame(began)
 
     def close(self) -> None:
         """Frees the networks; closing twice is harmless, any other use afterwards is a `DiamondError`."""
         self._closed = True
+        self._runner.close()
         self._backend.close()
 
     def __enter__(self) -> Self:
@@ -285,27 +268,19 @@ class World:
     ) -> None:
         self.close()
 
-    def _frame(self, began: float, painting_ms: Mapping[str, float] = _NOTHING_PAINTED_MS) -> Frame:
-        """The newest frame of the history as pixels; `began` is when the work on it did."""
-        low_res = to_pixels(self._history.low_res[:, -CHANNELS:])
-        full_res = self._history.full_res
-        rgb = low_res.copy() if full_res is None else to_pixels(full_res[:, -CHANNELS:])
+    def _frame(self, began: float, painted: Painted | None = None) -> Frame:
+        """The current frame: what was painted, or the newest of the history; `began` is when the work on it did."""
+        if painted is None:
+            painted = Painted(*self._history.pictures(), _NOTHING_PAINTED_MS)
         total_ms = (time.perf_counter() - began) * 1e3
-        timings_ms = {**painting_ms, "other": total_ms - sum(painting_ms.values()), "total": total_ms}
-        return Frame(rgb, low_res, self._history.index, timings_ms)
+        parts_ms = painted.timings_ms
+        timings_ms = {**parts_ms, "other": total_ms - sum(parts_ms.values()), "total": total_ms}
+        return Frame(painted.rgb, painted.low_res, self._history.index, timings_ms)
 
     def _require_open(self) -> None:
         if self._closed:
             raise DiamondError(
                 f"world {self.name!r}: closed", "an open world", "load it again with load_world"
-            )
-
-    def _require_finite(self, image: Floats, network: Network) -> None:
-        if not np.isfinite(image).all():
-            raise DiamondError(
-                f"frame {self._history.index + 1}: the {network.name} painted NaN or infinity",
-                "finite pixels",
-                f"use another precision than {self.precision}, or another preset than {self.preset}",
             )
 
 

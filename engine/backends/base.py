@@ -12,8 +12,11 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from engine.bundle import Bundle
 from engine.errors import DiamondError
 from engine.graphs import GraphSpec, Tensors, TensorSpec, check_tensors
+from engine.noise import NoiseSource
+from engine.runner import FrameRunner, Samplers
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -119,6 +122,20 @@ class Backend(ABC):
         from engine.backends.probe import probe
 
         probe(self)
+
+    def frame_runner(
+        self, bundle: Bundle, precision: str, samplers: Samplers, noise: NoiseSource, cuda_graph: bool
+    ) -> FrameRunner | None:
+        """A runner that paints whole frames with this backend; None: the engine calls it graph by graph.
+
+        Args:
+            bundle, precision: which graphs. samplers: the settings to start with. noise: the random numbers.
+            cuda_graph: capture a frame and replay it, rather than make its calls one by one.
+
+        Raises:
+            DiamondError: the graphs cannot be loaded, or the frame cannot be captured.
+        """
+        return None
 
     @abstractmethod
     def describe(self) -> str:

@@ -1,8 +1,8 @@
 """TensorRT on an NVIDIA GPU, the extra `trt`: each graph compiled into a plan for this GPU, kept, and checked.
 
 Both TensorRTs, see `engine.tensorrt`. The first load of a graph builds its plan, which takes seconds to minutes and
-says so. Called graph by graph, inputs and outputs cross the bus each time; the whole frame on the GPU is the business
-of whoever calls `enqueue` with buffers of its own.
+says so. A world is played as one CUDA graph a frame, with the frame's own buffers (`engine.cuda.device_runner`);
+called graph by graph, as benchmarks and the probe do, inputs and outputs cross the bus each time.
 """
 
 from collections.abc import Mapping
@@ -12,10 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.backends.base import Arrays, Backend, Graph
+from engine.bundle import Bundle
+from engine.cuda.device_runner import device_runner
 from engine.cuda.gpu import describe_gpu, free_bytes
 from engine.cuda.runtime import Cuda
 from engine.errors import DiamondError
 from engine.graphs import GraphSpec, TensorSpec
+from engine.noise import NoiseSource
+from engine.runner import FrameRunner, Samplers
 from engine.tensorrt.flavour import installed, load_flavour
 from engine.tensorrt.network import ROWS
 from engine.tensorrt.opened import OpenPlan
@@ -55,35 +59,33 @@ class TensorRtBackend(Backend):
         types = counted(self._types) or "types as in the graph; the plan does not tell them"
         return f"{self._flavour}, {self._cuda.device}, {types}"
 
-    def _load(self, spec: GraphSpec) -> Graph:
+    def frame_runner(
+        self, bundle: Bundle, precision: str, samplers: Samplers, noise: NoiseSource, cuda_graph: bool
+    ) -> FrameRunner:
+        """Whole frames on the GPU, see `Backend.frame_runner`."""
+        return device_runner(self._cuda, self._load, bundle, precision, samplers, noise, cuda_graph)
+
+    def _load(self, spec: GraphSpec) -> "TensorRtGraph":
         plan = self._plans.obtain(spec)
         try:
             plan.ready(free_bytes(), self._plans.kernels(plan))
-            graph = TensorRtGraph(spec, plan, self._plans, self._cuda)
         except BaseException:
             plan.close()
             raise
         for type_, count in plan.types.items():
             self._types[type_] = self._types.get(type_, 0) + count
-        return graph
+        return TensorRtGraph(spec, plan, self._plans, self._cuda)
 
 
 class TensorRtGraph(Graph):
-    """A plan with a stream and buffers of its own, for `run`; also a `engine.cuda.enqueued.DeviceGraph`."""
+    """A plan as an `engine.cuda.enqueued.DeviceGraph`; for `run` it gets a stream and buffers of its own."""
 
     def __init__(self, spec: GraphSpec, plan: OpenPlan, plans: Plans, cuda: Cuda) -> None:
         super().__init__(spec)
         self._plan, self._plans, self._cuda = plan, plans, cuda
-        # Room for the most rows that a plan takes, so that addresses never change.
+        self._stream: int | None = None  # until the first `run`; inside a frame there is none
         self._addresses: dict[str, int] = {}
         self._results: dict[str, npt.NDArray[Any]] = {}
-        self._stream = cuda.create_stream()
-        try:
-            for name, tensor in (*spec.inputs.items(), *spec.outputs.items()):
-                self._addresses[name] = cuda.allocate(_largest_bytes(tensor))
-        except BaseException:
-            self._free()
-            raise
 
     def prepare(self, evaluations: int) -> None:
         """Fixes every free axis, see `DeviceGraph`."""
@@ -94,16 +96,25 @@ class TensorRtGraph(Graph):
         self._plan.enqueue(stream, addresses)
 
     def _run(self, inputs: Arrays) -> Arrays:
+        stream = self._own_stream()
         rows = _rows(self.spec, inputs)
         self._plan.prepare(rows)
         for name, array in inputs.items():
-            self._cuda.copy_in(self._addresses[name], array.ctypes.data, array.nbytes, self._stream)
-        self._plan.enqueue(self._stream, self._addresses)
+            self._cuda.copy_in(self._addresses[name], array.ctypes.data, array.nbytes, stream)
+        self._plan.enqueue(stream, self._addresses)
         outputs = {name: self._result(name, tensor, rows) for name, tensor in self.spec.outputs.items()}
         for name, array in outputs.items():
-            self._cuda.copy_out(array.ctypes.data, self._addresses[name], array.nbytes, self._stream)
-        self._cuda.wait(self._stream)
+            self._cuda.copy_out(array.ctypes.data, self._addresses[name], array.nbytes, stream)
+        self._cuda.wait(stream)
         return outputs
+
+    def _own_stream(self) -> int:
+        """A stream, and device buffers with room for the most rows that a plan takes: addresses never change."""
+        if self._stream is None:
+            self._stream = self._cuda.create_stream()
+            for name, tensor in (*self.spec.inputs.items(), *self.spec.outputs.items()):
+                self._addresses[name] = self._cuda.allocate(_largest_bytes(tensor), self._stream)
+        return self._stream
 
     def _result(self, name: str, tensor: TensorSpec, rows: int) -> npt.NDArray[Any]:
         """The host's buffer for an output; made anew only where the number of rows changes."""
@@ -114,16 +125,13 @@ class TensorRtGraph(Graph):
         return kept
 
     def _close(self) -> None:
-        try:
-            self._plans.keep_kernels(self._plan)
-        finally:
-            self._free()
-
-    def _free(self) -> None:
+        self._plans.keep_kernels(self._plan)
         self._plan.close()
         while self._addresses:
             self._cuda.free(self._addresses.popitem()[1])
-        self._cuda.destroy_stream(self._stream)
+        if self._stream is not None:
+            self._cuda.destroy_stream(self._stream)
+            self._stream = None
 
 
 def _rows(spec: GraphSpec, inputs: Arrays) -> int:

@@ -11,6 +11,7 @@ from engine.bundle import Bundle, write_bundle
 from engine.graphs import Sizes
 from engine.world import World
 from tests.engine.doubles import NumpyBackend, TorchBackend
+from tests.engine.interpreter import NumpyProgramBackend, ProgramBackend
 from tests.engine.tiny_world import TINY, world_files, world_json
 
 
@@ -25,9 +26,10 @@ def make_world(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
-@pytest.fixture
-def numpy_backend() -> NumpyBackend:
-    return NumpyBackend()
+@pytest.fixture(params=["graph by graph", "whole frames"])
+def numpy_backend(request: pytest.FixtureRequest) -> NumpyBackend:
+    """A backend in numpy: the engine walks through its frames, or it has a runner of its own that does."""
+    return NumpyBackend() if request.param == "graph by graph" else NumpyProgramBackend()
 
 
 @pytest.fixture
@@ -44,7 +46,7 @@ def stand_in_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return Bundle.open(write_bundle(scratch / "tiny", manifest, world_files(scratch, manifest)))
 
 
-@pytest.fixture(params=["torch", "ort"])
+@pytest.fixture(params=["torch", "ort", "ort in whole frames"])
 def published(request: pytest.FixtureRequest) -> Iterator[tuple[Bundle, Backend]]:
     """The published tiny networks: run by PyTorch, and as exported, run by ONNX Runtime."""
     backend: Backend
@@ -54,5 +56,7 @@ def published(request: pytest.FixtureRequest) -> Iterator[tuple[Bundle, Backend]
     else:
         pytest.importorskip("onnxruntime", reason="the exported networks need ONNX Runtime")
         bundle, backend = Bundle.open(request.getfixturevalue("tiny_bundle")), open_backend("ort")
+        if request.param == "ort in whole frames":
+            backend = ProgramBackend(backend)
     yield bundle, backend
     backend.close()

@@ -320,7 +320,7 @@ class FakeCuda:
         self.memory: dict[int, Any] = {}
         self.streams: set[int] = set()
 
-    def allocate(self, size_bytes: int) -> int:
+    def allocate(self, size_bytes: int, stream: int) -> int:
         memory = ctypes.create_string_buffer(size_bytes)
         self.memory[ctypes.addressof(memory)] = memory
         return ctypes.addressof(memory)
