@@ -127,9 +127,13 @@ def _add_profile(flavour: Flavour, parsed: ParsedNetwork, spec: GraphSpec, confi
 def _refusal(flavour: Flavour, parser: Any) -> str:
     """The parser's own errors, by node."""
     errors = [parser.get_error(index) for index in range(parser.num_errors)]
-    return "; ".join(f"{error.node_name() or 'the file'}: {error.desc()}" for error in errors) or (
-        flavour.log.reason()
-    )
+    told = [f"{_node(error)}: {' '.join(error.desc().split())}" for error in errors]
+    return "; ".join(told) or flavour.log.reason()
+
+
+def _node(error: Any) -> str:
+    name, operator = error.node_name(), error.node_operator()
+    return f"{operator} {name}" if operator else name or "the file"
 
 
 def _tensors(tensors: Iterator[Any]) -> dict[str, TensorSpec]:

@@ -26,16 +26,21 @@ pytestmark = pytest.mark.gpu
 LOW = tuple(name for name in PRECISIONS if name != "fp32")
 
 
+@pytest.fixture(scope="session")
+def works() -> None:
+    """Skips where TensorRT cannot run, before anything is exported for these tests."""
+    try:
+        open_backend("trt").close()
+    except DiamondError as error:
+        pytest.skip(error.what)
+
+
 @pytest.fixture(scope="module", autouse=True)
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Plans of these tests, built once; skips where TensorRT cannot run."""
+def home(works: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Plans of these tests, built once."""
     with pytest.MonkeyPatch.context() as patch:
         home = tmp_path_factory.mktemp("home")
         patch.setenv("DIAMOND_ENGINE_HOME", str(home))
-        try:
-            open_backend("trt").close()
-        except DiamondError as error:
-            pytest.skip(error.what)
         yield home
 
 
@@ -47,7 +52,7 @@ def trt() -> Iterator[Backend]:
 
 
 @pytest.fixture(scope="session")
-def typed_bundle(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def typed_bundle(works: None, tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny world with graphs in fp16 and bf16 as well."""
     onnx = pytest.importorskip("onnx", reason="typed graphs are made with onnx")
     from export.typed import make_typed

@@ -165,7 +165,11 @@ class Parser:
         content = Path(path).read_bytes()
         document = json.loads(content) if content.startswith(b"{") else PROBE
         if "refuse" in document:
-            error = SimpleNamespace(node_name=lambda: "node_7", desc=lambda: document["refuse"])
+            error = SimpleNamespace(
+                node_name=lambda: "node_7",
+                node_operator=lambda: "FancyOp",
+                desc=lambda: document["refuse"],
+            )
             self.errors.append(error)
             return False
         self.network.document = document
