@@ -50,6 +50,14 @@ def play(
     threads: Annotated[
         int | None, typer.Option(help="CPU threads; default: one a physical core", rich_help_panel=RUNS)
     ] = None,
+    no_cuda_graph: Annotated[
+        bool,
+        typer.Option(
+            "--no-cuda-graph",
+            help="on a GPU: call by call, not as one CUDA graph a frame; slower, tells the stages apart",
+            rich_help_panel=RUNS,
+        ),
+    ] = False,
     preset: Annotated[
         str | None, typer.Option(help="sampler settings: fast, quality, ...", rich_help_panel=PLAY)
     ] = None,
@@ -153,6 +161,7 @@ def play(
             backend=backend,
             precision=precision,
             threads=threads,
+            cuda_graph=not no_cuda_graph,
             preset=preset,
             sampler=sampler,
             settings=tuple(settings or ()),

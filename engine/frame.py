@@ -19,7 +19,8 @@ class Frame:
         low_res: uint8 (h, w, 3), 0-255: the denoiser's frame.
         index: number of steps since the reset; 0 for the frame of the reset itself.
         timings_ms: milliseconds spent in the networks ("conditioner", "denoiser", "upsampler"), in noise and
-            arithmetic ("sampler"), in histories, pixels and checks ("other"), and in "total".
+            arithmetic ("sampler"), in histories, pixels and checks ("other"), and in "total". Where a GPU replays a
+            frame as one piece, all of it is "other".
     """
 
     rgb: Pixels

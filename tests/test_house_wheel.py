@@ -34,7 +34,8 @@ def test_the_wheel_holds_its_packages_and_nothing_else(wheel: Path) -> None:
 
 def test_the_wheel_holds_every_source_file(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    files = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
+    sources = ("*.py", "*.cu")
+    files = [path for package in PACKAGES for kind in sources for path in (ROOT / package).rglob(kind)]
     files += [ROOT / package / "py.typed" for package in PACKAGES]
     assert not {str(path.relative_to(ROOT)) for path in files} - names
 

@@ -1,7 +1,7 @@
 """From a launch of a program to the call that puts it into a stream, with every address and argument bound."""
 
 import ctypes
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -40,6 +40,7 @@ KERNELS = (
     *("set_noise", "add_noise", "euler_step", "heun_trial", "heun_step", "check_finite", "roll", "pack"),
 )
 THREADS = 256  # of a block; the kernels wait for memory, whatever their blocks
+_MOST_ARGUMENTS = 9
 
 
 class Calls:
@@ -131,6 +132,16 @@ class Calls:
 
     def _view(self, view: View) -> int:
         return self._addresses[view.buffer] + view.start * BYTES[self._buffers[view.buffer].dtype]
+
+
+def wake(cuda: Cuda, kernels: Iterable[int], stream: int) -> None:
+    """Launches each kernel for no element: CUDA loads it at its first launch, which no capture should have to do."""
+    zeros = tuple(
+        ctypes.c_void_p(0) for _ in range(_MOST_ARGUMENTS)
+    )  # as a pointer and as a count, 0 is safe
+    for kernel in kernels:
+        _KernelCall(cuda, kernel, 1, zeros, stream)()
+    cuda.wait(stream)
 
 
 class _KernelCall:

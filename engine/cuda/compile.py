@@ -8,7 +8,7 @@ from engine.cuda.bindings import INSTALL, bindings
 from engine.errors import DiamondError
 
 # Rounding after every operation, as numpy does; and a report on what the kernels need.
-_OPTIONS = (b"--fmad=false", b"--ptxas-options=-v")
+_OPTIONS = (b"--fmad=false", b"--prec-div=true", b"--ftz=false", b"--ptxas-options=-v")
 
 
 @cache

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.cuda.calls import KERNELS, Calls
+from engine.cuda.calls import KERNELS, Calls, wake
 from engine.cuda.compile import compile_kernels, kernel_source
 from engine.cuda.enqueued import DeviceGraph
 from engine.cuda.runtime import Cuda
@@ -42,6 +42,7 @@ class FrameGraph:
         cubin, _ = compile_kernels(kernel_source(), cuda.capability)
         self._kernels = cuda.load_kernels(cubin, KERNELS)
         self._stream = cuda.create_stream()
+        wake(cuda, self._kernels.values(), self._stream)
         self._buffers: dict[str, Buffer] = {}
         self._addresses: dict[str, int] = {}
         self._hosts: dict[str, Array] = {}

@@ -37,7 +37,7 @@ class PlayConfig:
 
     Attributes:
         world: name or directory. release, offline: where the published world comes from, the first time.
-        backend, precision, threads: what runs it.
+        backend, precision, threads: what runs it. cuda_graph: on a GPU, one CUDA graph a frame.
         preset: sampler settings. sampler, settings, steps: what changes in them: a YAML file, texts such as
             "upsampler.s_churn=5", steps of the denoiser and of the upsampler; the later of these counts more.
         seed, spawn: what decides the dream, beside the actions.
@@ -55,6 +55,7 @@ class PlayConfig:
     backend: str = "auto"
     precision: str | None = None
     threads: int | None = None
+    cuda_graph: bool = True
     preset: str | None = None
     sampler: Path | None = None
     settings: tuple[str, ...] = ()
@@ -191,6 +192,7 @@ def _load(config: PlayConfig, script: Recording | None, changes: Tuning, in_wind
         seed=seed,
         threads=config.threads,
         samplers=changes.applied(manifest.name, manifest.samplers(preset)),
+        cuda_graph=config.cuda_graph,
     )
 
 

@@ -39,7 +39,7 @@ def test_help_names_every_option() -> None:
         assert f"--{option} " in done.stdout
     for option in ("headless", "frames", "actions", "mouse-multiplier", "size"):
         assert f"--{option} " in done.stdout
-    for option in ("sampler", "set", "horizon", "replay", "doctor"):
+    for option in ("sampler", "set", "horizon", "replay", "doctor", "no-cuda-graph"):
         assert f"--{option} " in done.stdout
     for weaker in ("--preset", "--sampler", "--set"):
         assert f"counts more than {weaker}" in done.stdout
@@ -75,8 +75,8 @@ def test_every_option_arrives(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     monkeypatch.setattr(launch, "play", seen.append)
     monkeypatch.chdir(tmp_path)
     text = (
-        "csgo --backend ort --precision int8 --threads 3 --preset quality --steps 4,2 --seed 5 --spawn 6 --fps 7.5"
-        " --sampler s.yaml --set denoiser.rho=5 --set upsampler.s_churn=5 --horizon 80"
+        "csgo --backend ort --precision int8 --threads 3 --no-cuda-graph --preset quality --steps 4,2"
+        " --seed 5 --spawn 6 --fps 7.5 --sampler s.yaml --set denoiser.rho=5 --set upsampler.s_churn=5 --horizon 80"
         " --mouse-multiplier 8 --size 2 --record r.npz --actions a.npz --headless h.mp4 --frames 9"
     )
     result = typer_testing.CliRunner().invoke(cli.app, text.split())
@@ -89,6 +89,7 @@ def test_every_option_arrives(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
             backend="ort",
             precision="int8",
             threads=3,
+            cuda_graph=False,
             preset="quality",
             sampler=Path("s.yaml"),
             settings=("denoiser.rho=5", "upsampler.s_churn=5"),

@@ -2,7 +2,8 @@
 
 A "graph" is a JSON file: {"inputs": {name: [dtype, shape]}, "outputs": ..., "layers": [[kind, dtype], ...]}, with
 "refuse" where the parser is to refuse it. A "plan" is that JSON with what it was built with. "Device" addresses are the
-host's, so that copies and runs really move numbers: every output becomes the sum of all inputs, or x @ w for the probe.
+host's, so that copies and runs really move numbers: an output is the sum of all inputs, between -1 and 1
+for an image, and x @ w for the probe.
 """
 
 import ctypes
@@ -305,8 +306,10 @@ class Context:
         if self.engine.api.fails("execute_async_v3"):
             return False
         inputs = {name: self._array(name) for name in self.engine.document["inputs"]}
+        total = sum(array.sum(dtype=np.float64) for array in inputs.values())
         for name in self.engine.document["outputs"]:
-            self._array(name)[...] = inputs["x"] @ W if name == "y" else sum(a.sum() for a in inputs.values())
+            images = {"y": lambda: inputs["x"] @ W, "denoised": lambda: np.tanh(total / 1000)}
+            self._array(name)[...] = images.get(name, lambda: total)()
         return True
 
     def _array(self, name: str) -> Any:
