@@ -54,6 +54,12 @@ class TensorRtBackend(Backend):
         self._plans = Plans(self._flavour, describe_gpu(self._cuda), say=say)
         self._types: dict[str, int] = {}
 
+    def probe(self) -> None:
+        """As every backend; the probe's own plan is no part of what `describe` counts."""
+        before = dict(self._types)
+        super().probe()
+        self._types = before
+
     def describe(self) -> str:
         """TensorRT and GPU; the types of convolutions and products, as read back from the plans."""
         types = counted(self._types) or "types as in the graph; the plan does not tell them"

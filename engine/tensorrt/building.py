@@ -16,7 +16,7 @@ from engine.tensorrt.network import BuildOptions, configure, parse
 from engine.tensorrt.precisions import Types
 from engine.tensorrt.progress import Progress, Say, watched
 
-# What a build holds at its peak, a little above what docs/tensorrt.md measured (3.1 to 3.3 times; 0.3 GB for small graphs).
+# What a build holds at its peak, a little above what was measured (docs/tensorrt.md): 3.1 to 3.3 times a large graph.
 MEMORY_FACTOR = 3.5  # of the graph's bytes
 MEMORY_BASE_BYTES = 400_000_000
 

@@ -98,6 +98,7 @@ def test_auto_takes_it_where_the_probe_computes(
     monkeypatch.setattr(backends, "_OPENERS", {"trt": backends._open_trt, "ort": backends._open_ort})
     backend = open_backend("auto")
     assert (backend.name, backend.why) == ("trt", "picked by auto: the first that runs here")
+    assert "fp32" not in backend.describe(), "the probe's product is not the world's"
     backend.close()
     api.broken.add("execute_async_v3")
     pytest.importorskip("onnxruntime")
