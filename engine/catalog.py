@@ -3,7 +3,8 @@
     freedoom    comes with the package; a copy with more precisions, made by diamond-export, comes first
     csgo        the published world; diamond-export makes it from the release, once
 
-Worlds made here lie in WORLDS/NAME; WORLDS is `worlds/` in $DIAMOND_ENGINE_HOME, or else in the user's cache directory.
+Worlds made here lie in HOME/worlds/NAME; HOME is $DIAMOND_ENGINE_HOME, or else diamond-engine/ in the user's cache
+directory.
 """
 
 import json
@@ -21,17 +22,22 @@ PUBLISHED = "csgo"
 NAMES = (*EMBEDDED, PUBLISHED)
 
 
-def own_worlds() -> Path:
-    """The directory in which worlds made on this machine lie; it need not exist."""
+def own_home() -> Path:
+    """The directory in which what is made on this machine lies, worlds and plans; it need not exist."""
     if home := os.environ.get("DIAMOND_ENGINE_HOME"):
-        return Path(home).expanduser() / "worlds"
+        return Path(home).expanduser()
     if sys.platform == "darwin":
         cache = Path.home() / "Library" / "Caches"
     elif sys.platform == "win32":
         cache = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
     else:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "diamond-engine" / "worlds"
+    return cache / "diamond-engine"
+
+
+def own_worlds() -> Path:
+    """The directory in which worlds made on this machine lie; it need not exist."""
+    return own_home() / "worlds"
 
 
 def own_world(name: str) -> Path:

@@ -5,6 +5,7 @@ diamond-play csgo                                 the published world: fetched a
 diamond-play WORLD --preset quality               another world, better frames
 diamond-play --record session.npz                 keeps what you do
 diamond-play --headless clip.mp4 --actions session.npz --preset quality
+diamond-play --doctor                             what this machine can play on, and what is in the way
 """
 
 from pathlib import Path
@@ -29,10 +30,17 @@ def play(
     offline: Annotated[
         bool, typer.Option("--offline", help="csgo: open no connection", rich_help_panel=RUNS)
     ] = False,
+    doctor: Annotated[
+        bool,
+        typer.Option(
+            "--doctor", help="say what this machine can play on, and what is in the way", rich_help_panel=RUNS
+        ),
+    ] = False,
     backend: Annotated[
         str,
         typer.Option(
-            help="auto picks and says why; one asked for by name never falls back", rich_help_panel=RUNS
+            help="trt, ort, openvino; auto picks and says why; one asked for by name never falls back",
+            rich_help_panel=RUNS,
         ),
     ] = "auto",
     precision: Annotated[
@@ -137,6 +145,11 @@ def play(
     Without a display, ten seconds of recorded play are rendered to WORLD.mp4.
     Controls are printed at the start; in the window, a click captures the mouse and Escape releases it.
     """
+    if doctor:
+        from engine.doctor import report
+
+        print(report())
+        return
     from engine.player.launch import PlayConfig
     from engine.player.launch import play as launch
 

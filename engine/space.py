@@ -59,6 +59,19 @@ def available_memory_bytes() -> int | None:
     return available
 
 
+def require_memory(needed_bytes: int, what: str, fix: str) -> None:
+    """Checks that there is memory for `needed_bytes`, where the system says how much there is.
+
+    Raises:
+        DiamondError: there is not, naming what it is for.
+    """
+    available = available_memory_bytes()
+    if available is not None and available < needed_bytes:
+        raise DiamondError(
+            f"{size_text(available)} of memory available", f"about {size_text(needed_bytes)} for {what}", fix
+        )
+
+
 def _free_pages_bytes() -> int | None:
     try:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

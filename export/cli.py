@@ -2,6 +2,7 @@
 
 diamond-export csgo                       the published world: fetched, converted, verified; then: diamond-play csgo
 diamond-export --precision fp16           more precisions of a world that is here
+diamond-export csgo --precision fp16 --target trt      TensorRT plans of them, too, for the GPU of this machine
 diamond-export RUN --out WORLD            a world of one's own, from a training run
 """
 
@@ -16,7 +17,7 @@ from train.threads import wait_asleep
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
-HUB, RUN = "The published world", "From a training run"
+HUB, RUN, PLANS = "The published world", "From a training run", "TensorRT plans"
 
 
 @app.command()
@@ -34,9 +35,27 @@ def export(
     precision: Annotated[
         str, typer.Option(help="fp32, fp16, bf16, int8, or several with commas; fp32 is always there")
     ] = "fp32",
+    target: Annotated[
+        str,
+        typer.Option(help="onnx, trt, or both with a comma; the ONNX graphs are always there"),
+    ] = "onnx",
     force: Annotated[bool, typer.Option("--force", help="replace what is there already")] = False,
     name: Annotated[str | None, typer.Option(help="the world's name; default: the source's")] = None,
     title: Annotated[str | None, typer.Option(help="the world's title for people")] = None,
+    opt_level: Annotated[
+        int | None,
+        typer.Option(
+            help="0 builds fast, 5 runs fast; default: TensorRT's own choice", rich_help_panel=PLANS
+        ),
+    ] = None,
+    workspace: Annotated[
+        int | None,
+        typer.Option(
+            help="scratch memory a layer may use on the GPU, in MB; default: all there is",
+            metavar="MB",
+            rich_help_panel=PLANS,
+        ),
+    ] = None,
     release: Annotated[
         Path | None,
         typer.Option(help="the release's directory, instead of a download", rich_help_panel=HUB),
@@ -64,6 +83,7 @@ def export(
     ] = None,
 ) -> None:
     """Make a world to play, or more precisions of it, verified before it is written."""
+    from engine.tensorrt.network import BuildOptions
     from export.job import ExportJob, export_world
     from export.options import RunOptions
 
@@ -74,6 +94,8 @@ def export(
             source=source,
             out=out,
             precisions=tuple(part.strip() for part in precision.split(",")),
+            targets=tuple(part.strip() for part in target.split(",")),
+            plan_options=BuildOptions(opt_level, None if workspace is None else workspace * 10**6),
             release=release,
             offline=offline,
             force=force,

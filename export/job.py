@@ -3,6 +3,8 @@
     a training run, a release    fp32 graphs are exported from PyTorch and compared with it (export.assemble)
     a world                      other precisions are made from its fp32 graphs (export.add_precision), without torch
 
+and, where asked for, the TensorRT plans of its graphs (export.plans).
+
 The published world and copies of embedded ones go where `engine.catalog` finds them by name.
 """
 
@@ -18,7 +20,10 @@ from engine.catalog import EMBEDDED, PUBLISHED, own_world, resolve
 from engine.errors import DiamondError
 from engine.hub import REPO, fetch_release
 from engine.space import free_disk_bytes, memory_text, require_disk, size_text
-from export.options import PRECISIONS, RunOptions, Say
+from engine.tensorrt.flavour import load_flavour
+from engine.tensorrt.network import BuildOptions
+from engine.tensorrt.precisions import PRECISIONS as PLAN_PRECISIONS
+from export.options import PRECISIONS, TARGETS, RunOptions, Say
 
 DISK_FACTOR = 1.6  # of the fp32 graphs, for each precision: the new ones, and those that verification plays
 MEMORY_FACTOR = 3.2  # of the fp32 graphs, at the peak: docs/precisions.md
@@ -34,6 +39,8 @@ class ExportJob:
         source: a world's name, or a directory: of a run, a release or a world.
         out: where the world goes; None for where `engine.catalog` finds it, or for a world's own directory.
         precisions: of the graphs; fp32 is always among them, because the others are made from it.
+        targets: what to make; the ONNX graphs are always made, because the others are made from them.
+        plan_options: how TensorRT builds.
         release: the published world's release, already here; None to fetch it from the hub.
         offline: open no connection.
         force: replace a world that is there already.
@@ -44,6 +51,8 @@ class ExportJob:
     source: str = EMBEDDED[0]
     out: Path | None = None
     precisions: tuple[str, ...] = ("fp32",)
+    targets: tuple[str, ...] = ("onnx",)
+    plan_options: BuildOptions = field(default_factory=BuildOptions)
     release: Path | None = None
     offline: bool = False
     force: bool = False
@@ -55,11 +64,28 @@ class ExportJob:
         for precision in self.precisions:
             if precision not in PRECISIONS:
                 raise DiamondError(f"--precision {precision}", f"one or more of {', '.join(PRECISIONS)}")
+        self._check_targets()
         if self.name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", self.name):
             raise DiamondError(f"--name {self.name!r}", "a word of letters, digits, '-', '_' and '.'")
         if self.release is not None and self.source != PUBLISHED:
             raise DiamondError(
                 f"--release {self.release} with the source {self.source!r}", f"--release with {PUBLISHED}"
+            )
+
+    def _check_targets(self) -> None:
+        for target in self.targets:
+            if target not in TARGETS:
+                raise DiamondError(f"--target {target}", f"one or more of {', '.join(TARGETS)}")
+        without = [name for name in self.precisions if name not in PLAN_PRECISIONS]
+        if "trt" in self.targets and without:
+            raise DiamondError(
+                f"--target trt with --precision {without[0]}: TensorRT plans are not made of it",
+                f"of {', '.join(PLAN_PRECISIONS)}",
+                f"export {without[0]} by itself, without --target trt",
+            )
+        if "trt" not in self.targets and self.plan_options != BuildOptions():
+            raise DiamondError(
+                "--opt-level or --workspace without plans to build", "--target trt beside them"
             )
 
 
@@ -75,6 +101,8 @@ def export_world(job: ExportJob, say: Say = print) -> Path:
     def timed(line: str) -> None:
         say(f"[{time.perf_counter() - began:6.1f} s] {line}")
 
+    if "trt" in job.targets:
+        load_flavour()  # what is missing is said before anything takes long
     source = Path(job.source)
     if job.source == PUBLISHED:
         world = _published(job, timed)
@@ -90,6 +118,10 @@ def export_world(job: ExportJob, say: Say = print) -> Path:
         f"{world}: world {bundle.manifest.name!r}, {len(bundle.manifest.spawns)} spawns, "
         f"{', '.join(bundle.precisions)}, {megabytes:.1f} MB"
     )
+    if "trt" in job.targets:
+        from export.plans import make_plans
+
+        make_plans(world, job.precisions, job.plan_options, job.force, timed)
     return world
 
 

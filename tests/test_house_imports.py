@@ -24,6 +24,7 @@ HEART = {"errors", "schedule", "noise", "actions", "bundle", "catalog", "sampler
 DISTRIBUTION = {
     "PIL": "pillow",
     "cuda": "cuda-python",
+    "tensorrt": "tensorrt-cu13",
     "tensorrt_rtx_bindings": "tensorrt-rtx-cu13-bindings",
     "yaml": "pyyaml",
 }

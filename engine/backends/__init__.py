@@ -1,8 +1,8 @@
 """Choosing what runs a world's graphs.
 
 A backend asked for by name is opened or the reason is given; nothing falls back in silence. `auto` goes down
-a list, looking for one that runs the precision asked for well, and says what it picked and why. Runtimes are
-imported only when their backend is opened.
+a list, looking for one that works, found out by having it compute something small, and that runs the precision asked
+for well; it says what it picked and why. Runtimes are imported only when their backend is opened.
 """
 
 from collections.abc import Callable
@@ -11,6 +11,12 @@ from engine.backends.base import Backend
 from engine.errors import DiamondError
 
 Opener = Callable[[int | None], Backend]
+
+
+def _open_trt(threads: int | None) -> Backend:
+    from engine.backends.tensorrt import TensorRtBackend
+
+    return TensorRtBackend()
 
 
 def _open_ort(threads: int | None) -> Backend:
@@ -26,7 +32,7 @@ def _open_openvino(threads: int | None) -> Backend:
 
 
 # In the order in which `auto` tries them.
-_OPENERS: dict[str, Opener] = {"ort": _open_ort, "openvino": _open_openvino}
+_OPENERS: dict[str, Opener] = {"trt": _open_trt, "ort": _open_ort, "openvino": _open_openvino}
 BACKENDS = ("auto", *_OPENERS)
 
 
@@ -35,7 +41,7 @@ def open_backend(name: str = "auto", threads: int | None = None, precision: str 
 
     Args:
         name: one of `BACKENDS`.
-        threads: CPU threads; None lets the backend decide.
+        threads: CPU threads; None lets the backend decide. One on a GPU has no use for it.
         precision: what will be loaded, for `auto`; None leaves the choice to the backend.
 
     Raises:
@@ -55,17 +61,28 @@ def open_backend(name: str = "auto", threads: int | None = None, precision: str 
     return backend
 
 
+def _working(opener: Opener, threads: int | None) -> Backend:
+    """Opens a backend and has it prove itself."""
+    backend = opener(threads)
+    try:
+        backend.probe()
+    except BaseException:
+        backend.close()
+        raise
+    return backend
+
+
 def _pick(threads: int | None, precision: str | None) -> Backend:
-    """The first that opens and runs the precision well; where none does, the first that opens."""
+    """The first that works and runs the precision well; where none does, the first that works."""
     failures: dict[str, DiamondError] = {}
     passed_over: list[str] = []
     second_best: Backend | None = None
     for name, opener in _OPENERS.items():
         try:
-            backend = opener(threads)
+            backend = _working(opener, threads)
         except DiamondError as error:
             failures[name] = error
-            passed_over.append(f"{name}: {error.what}")
+            passed_over.append(f"{name}: {error.what.removeprefix(f'backend {name}: ')}")
             continue
         if precision is None or precision in backend.precisions:
             reasons = "; ".join(passed_over)

@@ -113,6 +113,16 @@ class Backend(ABC):
                 raise DiamondError(f"{spec.path}: {spec}: output {name} is {got}", str(expected), _FIX)
         return graph
 
+    def probe(self) -> None:
+        """Computes something small of which the result is known, to find out whether it works here.
+
+        Raises:
+            DiamondError: why it does not.
+        """
+        from engine.backends.probe import probe
+
+        probe(self)
+
     def frame_runner(
         self, bundle: Bundle, precision: str, samplers: Samplers, noise: NoiseSource, cuda_graph: bool
     ) -> FrameRunner | None:

@@ -1,6 +1,5 @@
 """A release becomes a world that paints what the published code painted, and what is wrong with one is said."""
 
-import functools
 import json
 import sys
 from collections.abc import Callable
@@ -13,10 +12,9 @@ from engine import load_world
 from engine.bundle import Bundle
 from engine.catalog import own_world
 from engine.errors import DiamondError
-from export import from_release, verify
+from export import from_release
 from export.cli import main
 from export.job import ExportJob, export_world
-from export.report import Gates
 from tests.conftest import GOLDEN
 from tests.train.releases import cropped_golden_release, make_release, small_agent
 
@@ -84,13 +82,8 @@ def test_every_spawn_keeps_the_frames_and_actions_of_the_release(
         np.testing.assert_array_equal(spawn.full_res, np.load(folder / "full_res.npy")[-1:])
 
 
-def test_the_golden_release_as_it_is_converts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At its full frame sizes one evaluation takes seconds, so the gate compares one noise level and one frame."""
-    monkeypatch.setattr(verify, "SIGMAS", (1.0,))
-    monkeypatch.setattr(verify, "SPAWNS_COMPARED", 1)
-    monkeypatch.setattr(verify, "Gates", functools.partial(Gates, rollout_frames=1))
-    out = export_world(ExportJob(str(RELEASE), tmp_path / "world"), lambda line: None)
-    sizes = Bundle.open(out).manifest.sizes
+def test_the_golden_release_as_it_is_converts(published_tiny: Path) -> None:
+    sizes = Bundle.open(published_tiny).manifest.sizes
     assert (sizes.low_res, sizes.full_res) == ((30, 56), (150, 280))
 
 

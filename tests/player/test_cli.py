@@ -39,7 +39,7 @@ def test_help_names_every_option() -> None:
         assert f"--{option} " in done.stdout
     for option in ("headless", "frames", "actions", "mouse-multiplier", "size"):
         assert f"--{option} " in done.stdout
-    for option in ("sampler", "set", "horizon", "replay", "no-cuda-graph"):
+    for option in ("sampler", "set", "horizon", "replay", "doctor", "no-cuda-graph"):
         assert f"--{option} " in done.stdout
     for weaker in ("--preset", "--sampler", "--set"):
         assert f"counts more than {weaker}" in done.stdout

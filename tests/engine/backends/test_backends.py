@@ -23,9 +23,9 @@ def in_bf16(threads: int | None) -> Backend:
     return backend
 
 
-@pytest.mark.parametrize("name", ["trt", "torch", "ORT", ""])
+@pytest.mark.parametrize("name", ["nope", "ORT", ""])
 def test_a_backend_that_does_not_exist_is_refused_with_the_list(name: str) -> None:
-    with pytest.raises(DiamondError, match=rf"backend '{name}'.*\n.*\['auto', 'ort', 'openvino'\]"):
+    with pytest.raises(DiamondError, match=rf"backend '{name}'.*\n.*\['auto', 'trt', 'ort', 'openvino'\]"):
         open_backend(name)
 
 
@@ -44,7 +44,7 @@ def test_a_backend_asked_for_by_name_never_falls_back(monkeypatch: pytest.Monkey
 
 def test_auto_takes_the_first_that_opens_and_says_why_not_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backends, "_OPENERS", {"ort": missing, "numpy": present})
-    assert open_backend().why == "picked by auto: not ort: backend ort: not installed"
+    assert open_backend().why == "picked by auto: not ort: not installed"
     monkeypatch.setattr(backends, "_OPENERS", {"numpy": present, "ort": missing})
     assert open_backend().why == "picked by auto: the first that runs here"
 
@@ -65,7 +65,7 @@ def test_auto_takes_the_first_that_opens_where_none_runs_the_precision_well(
     picked = open_backend(precision="fp16")
     assert picked.precisions == ("fp32",)
     assert picked.why == (
-        "picked by auto: the first that runs here; ort: backend ort: not installed; "
+        "picked by auto: the first that runs here; ort: not installed; "
         "numpy: runs fp32 well, not fp16; low: runs bf16 and fp32 well, not fp16"
     )
 

@@ -1,0 +1,118 @@
+"""What a plan was made for, written beside it and compared before the plan is opened.
+
+A plan is good for one graph, one TensorRT and one GPU with its driver. Opening another one fails in riddles, or works
+and computes something else. So what is here is held against what was there, and the first difference is named.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from engine.errors import DiamondError
+from engine.fields import Fields
+from engine.graphs import GraphSpec
+from engine.tensorrt.building import graph_files
+
+RECIPE = "1"  # raise it when `engine.tensorrt.network` changes what is built from the same graph
+NO_GPU = "none"  # built where there was none, ahead of time
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """All that a plan depends on, as text.
+
+    Attributes:
+        tensorrt: flavour and version. recipe: how this engine builds.
+        gpu, capability, driver, cuda: the device, its compute capability, the driver's version, the runtime's.
+        onnx_sha256: of the graph and the weights beside it. precision: of the graph.
+        tensors: names, dtypes and shapes of inputs and outputs, with the range of the free axes.
+    """
+
+    tensorrt: str
+    recipe: str
+    gpu: str
+    capability: str
+    driver: str
+    cuda: str
+    onnx_sha256: str
+    precision: str
+    tensors: str
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """A plan's description.
+
+    Attributes:
+        made_for: what it depends on.
+        plan_sha256: of the plan's bytes.
+        build_s: seconds it took.
+        options: the builder's, for people.
+        layers: types of the network's layers and, where the inspector told them, of the plan's.
+    """
+
+    made_for: Circumstances
+    plan_sha256: str
+    build_s: float
+    options: Mapping[str, Any]
+    layers: Mapping[str, str]
+
+    def to_json(self) -> bytes:
+        """As the file beside the plan."""
+        return (json.dumps(dataclasses.asdict(self), indent=1) + "\n").encode()
+
+    @classmethod
+    def from_json(cls, text: bytes, where: str) -> "Sidecar":
+        """Reads it.
+
+        Raises:
+            DiamondError: not such a file.
+        """
+        try:
+            data = json.loads(text)
+        except ValueError as error:
+            raise DiamondError(f"{where}: not valid JSON: {error}", "a plan's description") from error
+        fields = Fields(data, where, [field.name for field in dataclasses.fields(cls)])
+        names = [field.name for field in dataclasses.fields(Circumstances)]
+        made_for = Fields(fields.data["made_for"], f"{where}: made_for", names)
+        return cls(
+            Circumstances(**{name: made_for.text(name) for name in names}),
+            fields.text("plan_sha256"),
+            fields.number("build_s"),
+            fields.mapping("options"),
+            fields.mapping("layers"),
+        )
+
+
+def difference(made_for: Circumstances, here: Circumstances) -> str | None:
+    """The first thing that differs, in words; None where nothing does."""
+    for field in dataclasses.fields(Circumstances):
+        then, now = getattr(made_for, field.name), getattr(here, field.name)
+        if then != now:
+            return f"{field.name} was {then}, is {now}"
+    return None
+
+
+def graph_sha256(spec: GraphSpec) -> str:
+    """Of the graph's file, and of the weights beside it where there are some."""
+    digest = hashlib.sha256()
+    for path in graph_files(spec.path):
+        try:
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        except OSError as error:
+            raise DiamondError(f"{path}: cannot be read: {error.strerror}", "a readable file") from error
+    return digest.hexdigest()
+
+
+def tensors_text(spec: GraphSpec, rows: tuple[int, int, int]) -> str:
+    """Inputs and outputs in words: "x float32 (1, 3, 30, 56), ... -> denoised float32 (...)"."""
+    inputs, outputs = (
+        ", ".join(f"{name} {tensor}" for name, tensor in sorted(side.items()))
+        for side in (spec.inputs, spec.outputs)
+    )
+    text = f"{inputs} -> {outputs}"
+    return f"{text}; any: {rows[0]} to {rows[-1]}" if "any" in text else text
