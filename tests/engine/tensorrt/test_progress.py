@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -38,6 +39,15 @@ def test_a_failure_of_the_work_arrives() -> None:
         watched(fail, Progress(), "building", print)
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Python's own reaction to Ctrl-C, which a process started in the background does not have."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_asks_the_work_to_stop_and_waits_for_it() -> None:
     progress, ended = Progress(), threading.Event()
     monitor = progress.monitor(FakeApi())  # type: ignore[arg-type]
