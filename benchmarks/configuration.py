@@ -6,6 +6,8 @@ from typing import Any, Self
 
 from engine import load_world
 from engine.errors import DiamondError
+from engine.manifest import Manifest
+from engine.schedule import SamplerConfig
 from engine.world import World
 
 
@@ -59,12 +61,33 @@ class Config:
         chosen = {name: value for name, value in asdict(self).items() if value not in (None, "auto")}
         return "+".join(f"{name}={value}" for name, value in chosen.items()) or "defaults"
 
-    def load(self, world: Path, verify: bool = True) -> World:
+    def samplers(self, manifest: Manifest) -> dict[str, SamplerConfig]:
+        """The settings by network: the preset's, with other numbers of steps where some are asked for.
+
+        Raises:
+            DiamondError: a preset that the world lacks, or steps for an upsampler in a world without one.
+        """
+        settings = manifest.samplers(manifest.default_preset if self.preset is None else self.preset)
+        counts = [] if self.steps is None else [int(count) for count in self.steps.split("/")]
+        if len(counts) > len(settings):
+            raise DiamondError(
+                f"steps={self.steps}: the world {manifest.name!r} has no upsampler", f"steps={counts[0]}"
+            )
+        networks = dict(zip(settings, counts, strict=False))
+        return {
+            name: replace(sampler, steps=networks.get(name, sampler.steps))
+            for name, sampler in settings.items()
+        }
+
+    def load(self, world: Path, verify: bool = True, seed: int = 0) -> World:
         """The world, run so."""
         loaded = load_world(
-            world, self.backend, self.precision, self.preset, seed=0, threads=self.threads, verify=verify
+            world, self.backend, self.precision, self.preset, seed, threads=self.threads, verify=verify
         )
-        counts = [] if self.steps is None else [int(count) for count in self.steps.split("/")]
-        for (name, sampler), steps in zip(loaded.samplers.items(), counts, strict=False):
-            loaded.set_sampler(name, replace(sampler, steps=steps))
+        try:
+            for name, sampler in self.samplers(loaded.manifest).items():
+                loaded.set_sampler(name, sampler)
+        except BaseException:
+            loaded.close()
+            raise
         return loaded

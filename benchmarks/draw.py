@@ -1,8 +1,9 @@
-"""Draws what is kept in benchmarks/results: the README's table of latencies, and plots of how they scale.
+"""Draws what is kept in benchmarks/results: tables of latencies and of quality, and plots.
 
-    python benchmarks/draw.py            the table between its marks in README.md, and docs/media/scaling-*.svg
-    python benchmarks/draw.py --print    prints the table, changes nothing
+    python benchmarks/draw.py            the tables between their marks in README.md and docs/freedoom.md; plots
+    python benchmarks/draw.py --print    prints the tables, changes nothing
 
+The plots are docs/media/scaling-*.svg, how a frame's time grows, and docs/media/frontier-*.svg, quality against time.
 Nothing is typed by hand: every figure comes from a report that a benchmark kept with --json, and the machine, the
 date and the command that measured it stand beside it.
 """
@@ -39,15 +40,16 @@ def put(page: str, table: str, name: str) -> str:
 @app.command()
 def draw(
     results: Annotated[Path | None, typer.Option(help="folder of kept reports")] = None,
-    readme: Annotated[Path, typer.Option(help="page whose table is replaced")] = ROOT / "README.md",
-    plot: Annotated[Path, typer.Option(help="SVG to write, a name for each report behind its stem")] = ROOT
+    readme: Annotated[Path, typer.Option(help="page of the latencies")] = ROOT / "README.md",
+    page: Annotated[Path, typer.Option(help="page of the quality of the world of its name")] = ROOT
     / "docs"
-    / "media"
-    / "scaling.svg",
-    only_print: Annotated[bool, typer.Option("--print", help="print the table, change nothing")] = False,
+    / "freedoom.md",
+    media: Annotated[Path, typer.Option(help="folder of the plots")] = ROOT / "docs" / "media",
+    only_print: Annotated[bool, typer.Option("--print", help="print the tables, change nothing")] = False,
 ) -> None:
-    """Draw the table and the plots."""
+    """Draw the tables and the plots."""
     from benchmarks.pictures import latency_table, scaling_panels
+    from benchmarks.quality_page import frontier_panels, quality_section
     from benchmarks.results import RESULTS, machines
     from benchmarks.svg import draw as draw_svg
     from engine.errors import DiamondError
@@ -60,17 +62,20 @@ def draw(
             "files that --json wrote",
             "python benchmarks/latency.py --json benchmarks/results/MACHINE.json",
         )
-    table = latency_table(found)
+    tables = {readme: latency_table(found), page: quality_section(found, page.stem, media.name)}
+    tables = {file: table for file, table in tables.items() if table}
     if only_print:
-        print(table)
+        print("\n\n".join(tables.values()))
         return
-    pages = {readme: put(readme.read_text("utf-8"), table, readme.name)}
+    files = {file: put(file.read_text("utf-8"), table, file.name) for file, table in tables.items()}
     for name, panels, caption in scaling_panels(found):
-        pages[plot.with_stem(f"{plot.stem}-{name}")] = draw_svg(panels, caption)
-    for file, text in pages.items():
+        files[media / f"scaling-{name}.svg"] = draw_svg(panels, caption)
+    for name, panels, caption in frontier_panels(found):
+        files[media / f"frontier-{name}.svg"] = draw_svg(panels, caption, columns=2)
+    for file, text in files.items():
         with WholeFile(file) as output:
             output.file.write(text.encode())
-    print("drawn: " + ", ".join(map(str, pages)))
+    print("drawn: " + ", ".join(map(str, files)))
 
 
 def main() -> None:

@@ -70,7 +70,7 @@ def latency(
         release = find_release(path, release, random_weights)
     report: dict[str, Any] = {
         "benchmark": "latency",
-        "command": "python benchmarks/latency.py " + " ".join(sys.argv[1:]),
+        "command": machine.command("latency"),
         "date": machine.today(),
         "hardware": machine.hardware(),
         "versions": machine.versions(),

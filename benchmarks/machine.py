@@ -38,6 +38,11 @@ def load() -> dict[str, object]:
     return {"load_average": round(minute, 2), "busy": minute > BUSY_LOAD * cores()}
 
 
+def command(script: str) -> str:
+    """The command that is running, to be typed again; of a path that begins at the root only the last part is told."""
+    return " ".join([f"python benchmarks/{script}.py", *map(_portable, sys.argv[1:])])
+
+
 def today() -> str:
     """The date, as 2026-01-31."""
     return datetime.date.today().isoformat()
@@ -71,6 +76,12 @@ def resident_bytes() -> int:
     except OSError as error:
         raise DiamondError("resident memory: this system does not say", "Linux, with /proc") from error
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _portable(argument: str) -> str:
+    option, equals, value = argument.rpartition("=")
+    path = Path(value)
+    return f"{option}{equals}{path.name}" if path.is_absolute() else argument
 
 
 def _system() -> str:

@@ -18,7 +18,7 @@ def latency_table(machines: Sequence[Machine]) -> str:
         if not reports:
             continue
         lines += [
-            f"{_hardware(machine['machine'])}:",
+            f"{hardware_in_words(machine['machine'])}:",
             "",
             "| world | preset, evaluations | runs on | frame_ms p50 | p95 | p99 | fps | start | memory |",
             "|---|---|---|---|---|---|---|---|---|",
@@ -34,7 +34,7 @@ def latency_table(machines: Sequence[Machine]) -> str:
                 *in_turns,
                 "",
             ]
-        lines += ["Measured with:", "", "```sh", *[_command(report) for report in reports], "```", ""]
+        lines += ["Measured with:", "", "```sh", *[command_in_words(report) for report in reports], "```", ""]
     return "\n".join(lines).rstrip()
 
 
@@ -43,11 +43,12 @@ def scaling_panels(machines: Sequence[Machine]) -> Iterator[tuple[str, list[Pane
     for machine in machines:
         for report in machine["reports"]:
             if report["benchmark"] == "scaling":
-                caption = f"{report['runs_on'].partition(' (')[0]}; {_hardware(machine['machine'])}"
+                caption = f"{report['runs_on'].partition(' (')[0]}; {hardware_in_words(machine['machine'])}"
                 yield f"{machine['name']}-{report['world']}", _panels(report), caption
 
 
-def _hardware(machine: Mapping[str, Any]) -> str:
+def hardware_in_words(machine: Mapping[str, Any]) -> str:
+    """Processor, cores, memory, GPUs."""
     gpus = "".join(f", {gpu}" for gpu in machine.get("gpus", []))
     return f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB{gpus}"
 
@@ -73,7 +74,8 @@ def _turn_rows(report: Report) -> Iterator[str]:
         yield f"| {world} | here | {result['ours_ms_p50']} | {spread_text(result['ratio_by_block'])} |"
 
 
-def _command(report: Report) -> str:
+def command_in_words(report: Report) -> str:
+    """What measured a report, when, and whether it was disturbed: a line of a shell block."""
     busy = ", while others computed there" if report["load"]["busy"] else ""
     return f"{report['command']}   # {report['date']}{busy}"
 
@@ -84,13 +86,17 @@ def _panels(report: Report) -> list[Panel]:
     if report["expected"] is not None:
         computed = [(int(count), 1e3 / ms) for count, ms in report["expected"]["frame_ms"].items()]
         lines.append(Line("computed: Amdahl's law", computed, dashed=True))
-    panels = [Panel(f"Threads, preset {report['preset']}", "threads", "fps", lines)]
+    counts = sorted({x for line in lines for x, _ in line.points})
+    panels = [Panel(f"Threads, preset {report['preset']}", "threads", "fps", lines, x_ticks=counts)]
     networks = dict.fromkeys(row["network"] for row in report["steps"])
     steps = [
         Line(name, [(r["steps"], r["frame_ms"]["p50"]) for r in report["steps"] if r["network"] == name])
         for name in networks
     ]
-    panels.append(Panel("Sampler steps of one network, the other at one", "steps", "frame_ms p50", steps))
+    counts = sorted({x for line in steps for x, _ in line.points})
+    panels.append(
+        Panel("Steps of one network, the other at one", "steps", "frame_ms p50", steps, x_ticks=counts)
+    )
     if report["sizes"]:
         sizes = [(row["shown"][0] * row["shown"][1] / 1e3, row["frame_ms"]["p50"]) for row in report["sizes"]]
         line = Line("measured, random weights", sizes)

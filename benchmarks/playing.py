@@ -4,7 +4,7 @@ A shared machine is slow now and fast then. So what is compared takes turns, blo
 is the median over the blocks, with its quartiles.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,17 +46,26 @@ class Played:
         return [row["total"] for row in rows]
 
     def figures(self) -> dict[str, Any]:
-        """Percentiles of the whole frame, medians of its stages, and the share outside the networks."""
-        total = np.array([row["total"] for row in self.rows])
-        outside = sum(row["sampler"] + row["other"] for row in self.rows)
-        return {
-            "frame_ms": percentiles(total),
-            "fps": round(1e3 / float(total.mean()), 2),
-            "stages_ms_p50": {
-                stage: round(float(np.median([row[stage] for row in self.rows])), 3) for stage in STAGES
-            },
-            "outside_networks": round(outside / float(total.sum()), 4),
-        }
+        """See `frame_figures`."""
+        return frame_figures(self.rows)
+
+
+def frame_figures(rows: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """Percentiles of the whole frame, medians of its stages, and the share outside the networks.
+
+    Args:
+        rows: the times of every frame, milliseconds by stage, see `Frame.timings_ms`.
+    """
+    total = np.array([row["total"] for row in rows])
+    outside = sum(row["sampler"] + row["other"] for row in rows)
+    return {
+        "frame_ms": percentiles(total),
+        "fps": round(1e3 / float(total.mean()), 2),
+        "stages_ms_p50": {
+            stage: round(float(np.median([row[stage] for row in rows])), 3) for stage in STAGES
+        },
+        "outside_networks": round(outside / float(total.sum()), 4),
+    }
 
 
 def percentiles(milliseconds: Sequence[float] | np.ndarray) -> dict[str, float]:

@@ -55,7 +55,7 @@ def run(
     report: dict[str, Any] = {
         "benchmark": "scaling",
         "config": base.label,
-        "command": "python benchmarks/scaling.py " + " ".join(sys.argv[1:]),
+        "command": machine.command("scaling"),
         "date": machine.today(),
         "hardware": machine.hardware(),
         "versions": machine.versions(),

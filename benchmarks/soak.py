@@ -111,7 +111,7 @@ def run(
             "benchmark": "soak",
             "world": loaded.name,
             "config": config.label,
-            "command": "python benchmarks/soak.py " + " ".join(sys.argv[1:]),
+            "command": machine.command("soak"),
             "date": machine.today(),
             "hardware": machine.hardware(),
             "versions": machine.versions(),

@@ -61,12 +61,18 @@ def evaluation_row(
     }
 
 
+def psnr_db(actual: npt.NDArray[np.uint8], expected: npt.NDArray[np.uint8]) -> float | None:
+    """Peak signal-to-noise ratio of two pictures of one shape, 0-255, in dB; None where they are equal."""
+    mean_square = float(((actual.astype(np.int64) - expected) ** 2).mean())
+    return None if mean_square == 0 else 10 * math.log10(255**2 / mean_square)
+
+
 def picture_row(actual: npt.NDArray[np.uint8], expected: npt.NDArray[np.uint8]) -> dict[str, Any]:
     """Of two pictures: PSNR in dB (None where they are equal), largest difference in grey levels, share changed."""
     error = np.abs(actual.astype(np.int64) - expected)
-    mean_square = float((error**2).mean())
+    decibels = psnr_db(actual, expected)
     return {
-        "psnr_db": None if mean_square == 0 else round(10 * math.log10(255**2 / mean_square), 2),
+        "psnr_db": None if decibels is None else round(decibels, 2),
         "grey_levels": int(error.max()),
         "changed_fraction": float((error > 0).mean()),
     }
