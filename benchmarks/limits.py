@@ -48,21 +48,22 @@ def from_recordings(episodes: Sequence[Episode], sizes: Sizes, space: ActionSpac
             looks[-1].append(Look.of(after))
             if turning[t]:
                 motions.append(motion(before, after))
-    palettes = [np.stack([look.palette for look in found]) for found in looks]
     flat = [look for found in looks for look in found]
+    thin = max(1, len(flat) // PALETTES)
+    kept = [np.stack([look.palette for look in found[::thin]]) for found in looks]
+    # Neighbouring frames share their colours: an episode is held against the others, as imagined play will be.
     strangers = [
-        distance(palette, np.concatenate([*palettes[:own], *palettes[own + 1 :]] or palettes))
-        for own, found in enumerate(palettes)
-        for palette in found
+        distance(look.palette, np.concatenate([*kept[:own], *kept[own + 1 :]] or kept))
+        for own, found in enumerate(looks)
+        for look in found
     ]
-    kept = np.concatenate(palettes)
     return Limits(
         motion=STILL * float(np.quantile(motions, RARE)) if motions else 0.0,
         contrast=float(np.quantile([look.contrast for look in flat], RARE)),
         edges=float(np.quantile([look.edges for look in flat], RARE)),
         crispness=float(np.quantile([look.crispness for look in flat], RARE)),
         drift=float(np.quantile(strangers, 1 - RARE)),
-        palettes=kept[:: max(1, len(kept) // PALETTES)],
+        palettes=np.concatenate(kept),
         gradient=float(np.mean([look.gradient for look in flat])),
         source=f"{len(flat)} frames of {len(episodes)} held-out episodes",
     )

@@ -4,6 +4,7 @@ Turning scrolls it, walking brightens the floor, strafing slides a stripe, firin
 worlds that obey and worlds that are broken in a known way are all made of it.
 """
 
+import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -20,18 +21,19 @@ from train.data.folder import DatasetInfo, episode_path, write_dataset_info
 
 SIZES = Sizes((15, 28), None, denoiser_history=4, upsampler_history=None, action_size=51)
 SPACE: ActionSpace = KEYBOARD_MOUSE_51
+FPS = 10.0
 UNITS_A_PIXEL = 20
-FIRST_BIN = len(SPACE.keys) + len(SPACE.buttons)
 Change = Callable[
     [np.ndarray, int], np.ndarray
 ]  # a broken world's: the right frame and its number to what it shows
 
 
 def texture(seed: int) -> np.ndarray:
-    """A panorama of its own for every seed: uint8 (15, 200, 3), a bright sky above dark hills, both finely grained."""
+    """A panorama of its own for every seed: uint8 (15, 192, 3), a bright grained sky above hills in even waves."""
     random = np.random.default_rng(seed)
-    hills = np.where(np.arange(15)[:, None, None] < 7, 200, 60)
-    return (hills + random.integers(-40, 41, (15, 200, 3))).astype(np.uint8)
+    sky = 200 + random.integers(-50, 51, (5, 192, 3))
+    wave = 60 + 50 * np.sign(np.sin(2 * np.pi * (np.arange(192) + 0.5) / 24))
+    return np.concatenate([sky, np.tile(wave[None, :, None], (10, 1, 3))]).astype(np.uint8)
 
 
 class Place:
@@ -66,10 +68,9 @@ class PanoramaWorld:
     spawn_count = 3
 
     def __init__(self, change: Change | None = None, deaf: bool = False) -> None:
-        self.manifest: Any = SimpleNamespace(sizes=SIZES, action_space=SPACE, fps=17.5, spawns=range(3))
+        self.manifest: Any = SimpleNamespace(sizes=SIZES, action_space=SPACE, fps=FPS, spawns=range(3))
         self.action_space = SPACE
         self.change, self.deaf = change, deaf
-        self.begun: list[int] = []
 
     def reset(self, spawn: int) -> Frame:
         return self._start(Place(spawn))
@@ -91,6 +92,13 @@ class PanoramaWorld:
             self.place.act(SPACE.encode(action))
         return self._frame()
 
+    def snapshot(self) -> Any:
+        return copy.deepcopy(self.place), self.index
+
+    def restore(self, saved: Any) -> Frame:
+        self.place, self.index = copy.deepcopy(saved[0]), saved[1]
+        return self._frame()
+
     def _start(self, place: Place) -> Frame:
         self.place, self.index = place, 0
         return self._frame()
@@ -108,13 +116,13 @@ def record(path: Path, vectors: np.ndarray, seed: int) -> None:
     for vector in vectors:
         frames.append(place.picture())
         place.act(vector)
-    meta = EpisodeMeta(17.5, seed, "panorama", SIZES.low_res, None, json.dumps(SPACE.to_json()), "tests")
+    meta = EpisodeMeta(FPS, seed, "panorama", SIZES.low_res, None, json.dumps(SPACE.to_json()), "tests")
     write_episode(path, meta, np.stack(frames), vectors.astype(np.uint8))
 
 
 def record_folder(folder: Path, plays: list[np.ndarray], held_out: int) -> Path:
     """A folder of recordings; the last `held_out` plays are held out."""
-    write_dataset_info(folder, DatasetInfo("panorama", 17.5, SIZES.low_res, None, SPACE.to_json()))
+    write_dataset_info(folder, DatasetInfo("panorama", FPS, SIZES.low_res, None, SPACE.to_json()))
     for index, vectors in enumerate(plays):
         split = "test" if index >= len(plays) - held_out else "train"
         record(episode_path(folder, index, split), vectors, index % 4)
