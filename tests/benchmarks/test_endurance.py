@@ -22,7 +22,7 @@ FRAMES, BREAKS = 120, 30
 
 
 def blurred(shown: np.ndarray) -> np.ndarray:
-    return np.asarray(Image.fromarray(shown).filter(ImageFilter.GaussianBlur(2)))
+    return np.asarray(Image.fromarray(shown).filter(ImageFilter.GaussianBlur(4)))
 
 
 def broken(kind: str) -> PanoramaWorld:
@@ -111,7 +111,7 @@ def test_real_play_by_its_own_limits_is_clean_and_rarely_fires(
     found = totals(control(episodes, SIZES, SPACE, limits["recordings"]))
     for name, row in found.items():
         assert row["alarms"] == row["rollouts"] == 0, found
-        assert row["fired"] <= 5 * RARE * row["judged"], (name, row)
+        assert row["fired"] <= 10 * RARE * row["judged"], (name, row)
     assert found["flat"]["judged"] == 3 * 199
 
 
