@@ -135,7 +135,7 @@ def entered(path: Path, configs: Sequence[Config], seed: int, say: Say) -> Itera
         yield entries
 
 
-def take_turns(
+def roll_out_in_turns(
     entries: Sequence[Entry], starts: Sequence[Start], horizons: Sequence[int], say: Say
 ) -> tuple[list[dict[str, Any]], list[list[Pixels]]]:
     """Rolls out every start with every configuration.

@@ -69,7 +69,7 @@ def quality(
     """Held-out quality, speed and obedience of a world."""
     from benchmarks import machine
     from benchmarks.configuration import Config
-    from benchmarks.frontier import JUDGED_AT, entered, rows, take_turns
+    from benchmarks.frontier import JUDGED_AT, entered, roll_out_in_turns, rows
     from benchmarks.growth import numbers
     from benchmarks.held_out import held_out, starts
     from benchmarks.quality_words import lines
@@ -112,7 +112,7 @@ def quality(
         "judged_at": judged_at,
     }
     with entered(path, configs, seed, _say) as entries:
-        report["baselines"], recorded = take_turns(entries, found, ahead, _say)
+        report["baselines"], recorded = roll_out_in_turns(entries, found, ahead, _say)
         report["rows"] = rows(entries, judged_at)
         report["turning"] = None if several else turning(entries[0].prepare(), found)
     report["seconds"] = round(time.perf_counter() - began, 1)

@@ -14,7 +14,7 @@ from PIL import Image
 from typer.main import get_command
 
 from benchmarks.configuration import Config
-from benchmarks.frontier import Entry, balance, default_configs, on_frontier, rows, take_turns
+from benchmarks.frontier import Entry, balance, default_configs, on_frontier, roll_out_in_turns, rows
 from benchmarks.held_out import Start, held_out, starts
 from benchmarks.quality import app
 from benchmarks.rollouts import Truth, baselines, difference, means, roll_out
@@ -182,7 +182,7 @@ def test_configurations_take_turns_with_the_same_starts_and_draws(tmp_path: Path
     configs = [Config(preset=name) for name in ("fast", "quality", "fast")]
     with World(opened, NumpyBackend()) as world:
         entries = [Watched(config, world, config.samplers(opened.manifest)) for config in configs]
-        base, recorded = take_turns(entries, some_starts(tmp_path, opened.manifest), HORIZONS, quiet)
+        base, recorded = roll_out_in_turns(entries, some_starts(tmp_path, opened.manifest), HORIZONS, quiet)
         found = rows(entries, judged_at=4)
     fast, quality = (f"preset={name}" for name in ("fast", "quality"))
     assert order == [fast, quality, fast, quality, fast, fast, fast, fast, quality]
