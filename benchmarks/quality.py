@@ -72,11 +72,11 @@ def quality(
     from benchmarks.frontier import JUDGED_AT, entered, roll_out_in_turns, rows
     from benchmarks.growth import numbers
     from benchmarks.held_out import held_out, starts
-    from benchmarks.obedience import turning
     from benchmarks.quality_words import lines
     from benchmarks.results import keep
     from benchmarks.rollouts import on_sheet
     from benchmarks.sheets import write_sheets
+    from benchmarks.turning import turning
     from benchmarks.worlds import find_world
     from engine.bundle import Bundle
     from engine.errors import DiamondError

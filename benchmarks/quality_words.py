@@ -71,7 +71,7 @@ def noise_in_words(report: Report) -> str:
 
 
 def turning_in_words(turn: Mapping[str, float]) -> str:
-    """Whether it obeys, see `benchmarks.obedience.turning`."""
+    """Whether it obeys, see `benchmarks.turning.turning`."""
     return (
         f"Turning by {turn['mouse_units']} mouse units a frame moves the low-res picture by "
         f"{turn['shift_turning_left']:+.2f} px (left) and {turn['shift_turning_right']:+.2f} px (right) a frame, "

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.obedience import horizontal_shift
+from benchmarks.turning import horizontal_shift
 from engine import Action, World, load_world
 from engine.catalog import resolve
 from export.report import Gates, exceeded

@@ -16,9 +16,9 @@ from typer.main import get_command
 from benchmarks.configuration import Config
 from benchmarks.frontier import Entry, balance, default_configs, on_frontier, roll_out_in_turns, rows
 from benchmarks.held_out import Start, held_out, starts
-from benchmarks.obedience import turning
 from benchmarks.quality import app
 from benchmarks.rollouts import Truth, baselines, difference, means, roll_out
+from benchmarks.turning import turning
 from engine.bundle import Bundle, write_bundle
 from engine.errors import DiamondError
 from engine.frame import Frame

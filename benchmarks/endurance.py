@@ -1,0 +1,107 @@
+"""Whether a world stays a place: long rollouts from every spawn under scripted play, watched frame by frame.
+
+    python benchmarks/endurance.py                             1,000 frames from every spawn of the embedded world
+    python benchmarks/endurance.py WORLD --data RECORDINGS --sheet endurance.png --json benchmarks/results/MACHINE.json
+
+`benchmarks/wandering.py` plays; from every spawn another script, drawn from one seed. `benchmarks/detectors.py` says
+what counts as frozen, flat, mush and off colour, with limits from the held-out recordings under `--data`, else from the
+spawns. The sheet has a row a spawn, and in it the frames 0, 16, 64, 125, 250, 500, 750 and 1000. Straight walls and a
+weapon that stays a weapon are for eyes: look at the sheet.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, wherever it is started from
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def run(
+    world: Annotated[str, typer.Argument(help="name of a world, or the directory of one")] = "freedoom",
+    data: Annotated[
+        Path | None, typer.Option(help="recordings, whose held-out frames set the limits")
+    ] = None,
+    frames: Annotated[int, typer.Option(min=1, help="of each rollout")] = 1000,
+    spawns: Annotated[int | None, typer.Option(min=1, help="so many only; default: all")] = None,
+    backend: Annotated[str, typer.Option(help="what runs it")] = "auto",
+    precision: Annotated[str | None, typer.Option(help="of the graphs")] = None,
+    preset: Annotated[str | None, typer.Option(help="sampler settings")] = None,
+    steps: Annotated[str | None, typer.Option(help="N or N/M: of denoiser and upsampler")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads", min=1)] = None,
+    seed: Annotated[int, typer.Option(min=0, help="of the script and of the noise")] = 0,
+    sheet: Annotated[Path | None, typer.Option(help="picture: a row a spawn")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="keep the report in this file, one a machine")
+    ] = None,
+) -> None:
+    """Play long from every spawn, and watch."""
+    from benchmarks import machine
+    from benchmarks.configuration import Config
+    from benchmarks.long_play import endure, filled, line, reference, summary, totals
+    from benchmarks.results import keep
+    from benchmarks.sheets import write_sheet
+    from benchmarks.worlds import find_world
+    from engine.bundle import Bundle
+
+    config = Config(backend, precision, preset, threads, steps)
+    path = find_world(world)
+    load, began = machine.load(), time.perf_counter()
+    limits, real = reference(Bundle.open(path), data, _say)
+    with config.load(path, seed=seed) as loaded:
+        print(f"{loaded.describe()}; preset {loaded.preset}; limits from {limits.source}\n")
+        chosen = range(min(spawns or loaded.spawn_count, loaded.spawn_count))
+        rollouts = []
+        for spawn in chosen:
+            rollouts.append(endure(loaded, spawn, frames, limits, seed))
+            print(line(rollouts[-1]), flush=True)
+        report: dict[str, Any] = {
+            "benchmark": "endurance",
+            "world": loaded.name,
+            "config": config.label,
+            "command": machine.command("endurance"),
+            "date": machine.today(),
+            "hardware": machine.hardware(),
+            "versions": machine.versions(),
+            "load": load,
+            "made_by": dict(loaded.manifest.made_by),
+            "runs_on": loaded.describe(),
+            "preset": loaded.preset,
+            "seed": seed,
+            "frames": frames,
+            "limits": limits.to_json(),
+            "imagined": totals([rollout.log for rollout in rollouts]),
+            "real": totals(real) if real else None,
+            "spawns": [rollout.to_json() for rollout in rollouts],
+        }
+    report["seconds"] = round(time.perf_counter() - began, 1)
+    print("\n" + summary("imagined", report["imagined"]))
+    if report["real"]:
+        print(summary("real play, the control", report["real"]))
+    if json_file is not None:
+        keep(report, json_file)
+    if sheet is not None:
+        write_sheet(sheet, filled([rollout.sheet for rollout in rollouts]))
+    print(json.dumps(report))
+
+
+def _say(text: str) -> None:
+    """Progress, beside the report."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """The command line."""
+    from engine.errors import run_cli
+
+    run_cli(app, extra="train")
+
+
+if __name__ == "__main__":
+    main()
