@@ -6,6 +6,7 @@ import platform
 import resource
 import subprocess
 import sys
+import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from engine.backends.cores import physical_cores
 from engine.errors import DiamondError
 
 LIBRARIES = ("numpy", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt-rtx-cu13-libs", "torch")
-BUSY_LOAD = 0.3  # a core, before the measurement's own
+BUSY_SHARE = 0.1  # of the cores, in use by others before a measurement
+WATCHED_S = 2.0
 
 
 def hardware() -> dict[str, object]:
@@ -33,9 +35,22 @@ def cores() -> int:
 
 
 def load() -> dict[str, object]:
-    """The load average of the last minute, and whether that says that others compute here too."""
+    """Cores that others keep busy while this process sleeps for a moment, and whether that is much.
+
+    The load average would count a benchmark that ended a minute ago; it decides only where /proc does not say.
+    """
+    before = _busy_ticks()
+    time.sleep(WATCHED_S)
+    after = _busy_ticks()
     minute = os.getloadavg()[0]
-    return {"load_average": round(minute, 2), "busy": minute > BUSY_LOAD * cores()}
+    busy_cores = (
+        minute if before is None or after is None else (after - before) / os.sysconf("SC_CLK_TCK") / WATCHED_S
+    )
+    return {
+        "load_average": round(minute, 2),
+        "busy_cores": round(busy_cores, 2),
+        "busy": busy_cores > BUSY_SHARE * cores(),
+    }
 
 
 def command(script: str) -> str:
@@ -60,9 +75,16 @@ def versions() -> dict[str, str]:
 
 
 def peak_memory_bytes() -> int:
-    """The most memory that this process has had resident."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    """The most memory that this process has had resident.
+
+    On Linux from /proc: what getrusage says includes the process that started this one.
+    """
+    try:
+        status = Path("/proc/self/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+    except (OSError, IndexError, ValueError):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
 
 
 def resident_bytes() -> int:
@@ -82,6 +104,16 @@ def _portable(argument: str) -> str:
     option, equals, value = argument.rpartition("=")
     path = Path(value)
     return f"{option}{equals}{path.name}" if path.is_absolute() else argument
+
+
+def _busy_ticks() -> int | None:
+    """What all processors together have worked since the system started, in clock ticks; None off Linux."""
+    try:
+        fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+    except OSError:
+        return None
+    user, nice, system, _idle, _waiting, irq, softirq, steal = map(int, fields[:8])
+    return user + nice + system + irq + softirq + steal
 
 
 def _system() -> str:

@@ -4,11 +4,14 @@ Speed does not depend on the weights, so the world is not verified and must not 
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.make_release import random_spawns, random_weights, sizes_of, write_release
 from engine.bundle_writer import WORLD_JSON
 from engine.catalog import PUBLISHED, own_worlds
+from engine.graphs import Sizes
+from engine.spawn import Spawn
 from export.assemble import WorldParts, build_bundle
 from export.from_release import parts_from_release
 from train.presets import recipe
@@ -65,8 +68,17 @@ def _random_parts(architecture: str, low_res: str, name: str) -> WorldParts:
         action_space=space,
         presets=chosen.presets,
         default_preset=chosen.default_preset,
-        spawns=tuple(random_spawns(sizes, space, SPAWNS, seed=0)),
+        spawns=tuple(_of_a_world(spawn, sizes) for spawn in random_spawns(sizes, space, SPAWNS, seed=0)),
     )
+
+
+def _of_a_world(spawn: Spawn, sizes: Sizes) -> Spawn:
+    """With as many frames as each network's history has; in a release both have the longer one's."""
+    T = sizes.denoiser_history
+    full_res = spawn.full_res
+    if full_res is not None and sizes.upsampler_history is not None:
+        full_res = full_res[-sizes.upsampler_history :]
+    return replace(spawn, low_res=spawn.low_res[-T:], actions=spawn.actions[-T:], full_res=full_res)
 
 
 def _name(architecture: str, low_res: str) -> str:

@@ -118,6 +118,7 @@ class Original:
 
     def _network_config(self, config: DenoiserConfig, num_actions: int) -> Any:
         inner = {**asdict(config.inner_model), "num_actions": num_actions}
+        assert inner.pop("patch_size") == 1, "a release holds no other"
         inner |= {
             name: [int(value) for value in inner[name]] for name in ("depths", "channels", "attn_depths")
         }

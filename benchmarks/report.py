@@ -19,7 +19,7 @@ def rows(report: Report) -> list[tuple[str, str]]:
         ("hardware", f"{hardware['cpu']}, {hardware['cores']} cores, {hardware['memory_gb']} GB, "
                      f"{' '.join(hardware['instructions'])}"),
         *[("gpu", gpu) for gpu in hardware["gpus"]],
-        ("load", f"{load['load_average']}{busy}"),
+        ("load", f"{load['busy_cores']} cores at work beside this one, load average {load['load_average']}{busy}"),
         ("versions", ", ".join(f"{name} {value}" for name, value in report["versions"].items())),
         ("runs on", run["runs_on"]),
         *([("weights", run["made_by"])] if run["made_by"] else []),

@@ -1,6 +1,7 @@
 """The benchmark measures what it says, says it in JSON, and refuses what it does not understand."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks import machine
 from benchmarks.configuration import Config
 from benchmarks.machine import cores, hardware, peak_memory_bytes, resident_bytes, versions
 from benchmarks.measure import FEWEST, MOST, chosen_frames
@@ -130,6 +132,26 @@ def test_this_machine_is_described() -> None:
     assert hardware()["cores"] == cores() >= 1
     assert versions()["numpy"] == np.__version__
     assert 10**7 < resident_bytes() <= peak_memory_bytes() * 1.1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_others_that_compute_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "WATCHED_S", 1.0)
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as other:
+        try:
+            found = machine.load()
+        finally:
+            other.kill()
+    assert found["busy"], found
+    assert 0.3 < float(str(found["busy_cores"])) <= (os.cpu_count() or 1) + 0.5, found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_a_process_is_not_charged_for_the_one_that_started_it() -> None:
+    ballast = np.ones(40_000_000)  # 320 MB
+    code = "from benchmarks.machine import peak_memory_bytes; print(peak_memory_bytes())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert 10**7 < int(done.stdout) < ballast.nbytes / 2
 
 
 # The command.
