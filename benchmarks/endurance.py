@@ -45,6 +45,7 @@ def run(
     from benchmarks import machine
     from benchmarks.configuration import Config
     from benchmarks.long_play import endure, filled, line, reference, summary, totals
+    from benchmarks.progress import say
     from benchmarks.results import keep
     from benchmarks.sheets import write_sheet
     from benchmarks.worlds import find_world
@@ -52,8 +53,8 @@ def run(
 
     config = Config(backend, precision, preset, threads, steps)
     path = find_world(world)
-    load, began = machine.load(), time.perf_counter()
-    limits, real = reference(Bundle.open(path), data, _say)
+    around, began = machine.circumstances("endurance"), time.perf_counter()
+    limits, real = reference(Bundle.open(path), data, say)
     with config.load(path, seed=seed) as loaded:
         print(f"{loaded.describe()}; preset {loaded.preset}; limits from {limits.source}\n")
         chosen = range(min(spawns or loaded.spawn_count, loaded.spawn_count))
@@ -62,14 +63,9 @@ def run(
             rollouts.append(endure(loaded, spawn, frames, limits, seed))
             print(line(rollouts[-1]), flush=True)
         report: dict[str, Any] = {
-            "benchmark": "endurance",
+            **around,
             "world": loaded.name,
             "config": config.label,
-            "command": machine.command("endurance"),
-            "date": machine.today(),
-            "hardware": machine.hardware(),
-            "versions": machine.versions(),
-            "load": load,
             "made_by": dict(loaded.manifest.made_by),
             "runs_on": loaded.describe(),
             "preset": loaded.preset,
@@ -89,11 +85,6 @@ def run(
     if sheet is not None:
         write_sheet(sheet, filled([rollout.sheet for rollout in rollouts]))
     print(json.dumps(report))
-
-
-def _say(text: str) -> None:
-    """Progress, beside the report."""
-    print(text, file=sys.stderr, flush=True)
 
 
 def main() -> None:

@@ -59,6 +59,7 @@ def latency(
     from benchmarks import machine
     from benchmarks.configuration import Config
     from benchmarks.measure import beside, compare, measure
+    from benchmarks.progress import say
     from benchmarks.report import rows, table
     from benchmarks.results import keep
     from benchmarks.worlds import find_release, find_world
@@ -69,32 +70,22 @@ def latency(
     if reference is not None:
         release = find_release(path, release, random_weights)
     report: dict[str, Any] = {
-        "benchmark": "latency",
-        "command": machine.command("latency"),
-        "date": machine.today(),
-        "hardware": machine.hardware(),
-        "versions": machine.versions(),
-        "load": machine.load(),
-        "run": measure(path, base, frames, warmup, _say),
+        **machine.circumstances("latency"),
+        "run": measure(path, base, frames, warmup, say),
     }
     report |= {"world": report["run"]["world"], "config": base.label}
     if random_weights:
         report["run"]["made_by"] = "random, and not verified"
     if configs:
-        report["compare"] = compare(path, configs, frames, warmup, _say)
+        report["compare"] = compare(path, configs, frames, warmup, say)
     if reference is not None and release is not None:
-        report["reference"] = beside(reference, path, release, base, reference_frames, _say)
+        report["reference"] = beside(reference, path, release, base, reference_frames, say)
     for name, text in rows(report):
         print(f"{name:<10} {text}")
     print(f"\n{table(report)}\n")
     if json_file is not None:
         keep(report, json_file)
     print(json.dumps(report))
-
-
-def _say(line: str) -> None:
-    """Progress, beside the report."""
-    print(line, file=sys.stderr, flush=True)
 
 
 def main() -> None:

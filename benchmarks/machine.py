@@ -53,6 +53,18 @@ def load() -> dict[str, object]:
     }
 
 
+def circumstances(benchmark: str) -> dict[str, object]:
+    """What every report begins with: the benchmark's name, what was typed, when, on what, and beside what else."""
+    return {
+        "benchmark": benchmark,
+        "command": command(benchmark),
+        "date": today(),
+        "hardware": hardware(),
+        "versions": versions(),
+        "load": load(),
+    }
+
+
 def command(script: str) -> str:
     """The command that is running, to be typed again; of a path that begins at the root only the last part is told."""
     return " ".join([f"python benchmarks/{script}.py", *map(_portable, sys.argv[1:])])

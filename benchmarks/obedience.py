@@ -54,6 +54,7 @@ def run(
     from benchmarks.held_out import starts as spread
     from benchmarks.inverse import ProbeConfig
     from benchmarks.obedience_words import lines
+    from benchmarks.progress import say
     from benchmarks.readback import (
         accuracies,
         confusions,
@@ -68,7 +69,7 @@ def run(
     from benchmarks.worlds import find_world
     from engine.bundle import Bundle
 
-    load, began = machine.load(), time.perf_counter()
+    around, began = machine.circumstances("obedience"), time.perf_counter()
     config, path = Config(backend, precision, preset, threads, steps), find_world(world)
     manifest = Bundle.open(path).manifest
     space, sizes = manifest.action_space, manifest.sizes
@@ -79,21 +80,16 @@ def run(
         return accuracies(probe.heads, confusions(probe, space, clips))
 
     with config.load(path, seed=seed) as loaded:
-        _say(loaded.describe())
+        say(loaded.describe())
         real = read(recorded(episode) for episode in episodes)
         pairs = list(true_plays(loaded, spread(episodes, sizes, starts, frames), frames))
         ahead = open_starts(episodes, sizes, space, starts)
         same, true = read(one for one, _ in pairs), read(other for _, other in pairs)
         scripted = read(scripted_plays(loaded, ahead, seed))
         report: dict[str, Any] = {
-            "benchmark": "obedience",
+            **around,
             "world": loaded.name,
             "config": config.label,
-            "command": machine.command("obedience"),
-            "date": machine.today(),
-            "hardware": machine.hardware(),
-            "versions": machine.versions(),
-            "load": load,
             "made_by": dict(manifest.made_by),
             "runs_on": loaded.describe(),
             "preset": loaded.preset,
@@ -127,6 +123,7 @@ def find_probe(data: Path, space: "ActionSpace", config: "ProbeConfig", file: Pa
     import torch
 
     from benchmarks.inverse import load_probe, save_probe, train_probe
+    from benchmarks.progress import say
     from engine.errors import DiamondError
     from train.data.episode import Episode
     from train.data.folder import episode_paths
@@ -137,7 +134,7 @@ def find_probe(data: Path, space: "ActionSpace", config: "ProbeConfig", file: Pa
     if file is not None and file.exists():
         return load_probe(file, space, config, _about(data, paths, config))
     torch.set_num_threads(1)  # one seed gives one probe only on as many threads
-    probe = train_probe([Episode(path) for path in paths], space, config, _say)
+    probe = train_probe([Episode(path) for path in paths], space, config, say)
     if file is not None:
         save_probe(file, probe, _about(data, paths, config))
     return probe
@@ -154,11 +151,6 @@ def _about(data: Path, paths: list[Path], config: "ProbeConfig") -> dict[str, An
         "recordings": asdict(read_dataset_info(data)),
         "episodes": {path.name: path.stat().st_size for path in paths},
     }
-
-
-def _say(text: str) -> None:
-    """Progress, beside the report."""
-    print(text, file=sys.stderr, flush=True)
 
 
 def main() -> None:

@@ -72,6 +72,7 @@ def quality(
     from benchmarks.frontier import JUDGED_AT, entered, roll_out_in_turns, rows
     from benchmarks.growth import numbers
     from benchmarks.held_out import held_out, starts
+    from benchmarks.progress import say
     from benchmarks.quality_words import lines
     from benchmarks.results import keep
     from benchmarks.rollouts import on_sheet
@@ -95,14 +96,9 @@ def quality(
     found = starts(episodes, manifest.sizes, segments or (SEGMENTS_EACH if several else SEGMENTS), max(ahead))
     judged_at = JUDGED_AT if JUDGED_AT in ahead else max(ahead)
     report: dict[str, Any] = {
-        "benchmark": "quality",
+        **machine.circumstances("quality"),
         "world": manifest.name,
         "config": "frontier" if frontier else ", ".join(config.label for config in configs),
-        "command": machine.command("quality"),
-        "date": machine.today(),
-        "hardware": machine.hardware(),
-        "versions": machine.versions(),
-        "load": machine.load(),
         "made_by": dict(manifest.made_by),
         "recordings": episodes[0].meta.world,
         "episodes": len(episodes),
@@ -111,8 +107,8 @@ def quality(
         "horizons": ahead,
         "judged_at": judged_at,
     }
-    with entered(path, configs, seed, _say) as entries:
-        report["baselines"], recorded = roll_out_in_turns(entries, found, ahead, _say)
+    with entered(path, configs, seed, say) as entries:
+        report["baselines"], recorded = roll_out_in_turns(entries, found, ahead, say)
         report["rows"] = rows(entries, judged_at)
         report["turning"] = None if several else turning(entries[0].prepare(), found)
     report["seconds"] = round(time.perf_counter() - began, 1)
@@ -129,21 +125,17 @@ def _configs(manifest: "Manifest", base: "Config", compared: str | None, frontie
     """What is to be rolled out; every preset and number of steps is known to the world."""
     from benchmarks.configuration import Config
     from benchmarks.frontier import default_configs
+    from benchmarks.progress import say
     from engine.errors import DiamondError
 
     if frontier and compared:
         raise DiamondError("--frontier and --compare", "one of the two")
     if frontier:
-        return default_configs(manifest, base, _say)
+        return default_configs(manifest, base, say)
     configs = [Config.parse(text, base) for text in compared.split(",")] if compared else [base]
     for config in configs:
         config.samplers(manifest)
     return configs
-
-
-def _say(line: str) -> None:
-    """Progress, beside the report."""
-    print(line, file=sys.stderr, flush=True)
 
 
 def main() -> None:

@@ -3,11 +3,11 @@
 Speed does not depend on the weights, so the world is not verified and must not be played for its pictures.
 """
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.make_release import random_spawns, random_weights, sizes_of, write_release
+from benchmarks.progress import say
 from engine.bundle_writer import WORLD_JSON
 from engine.catalog import PUBLISHED, own_worlds
 from engine.graphs import Sizes
@@ -26,7 +26,7 @@ def random_release() -> Path:
     """The release of the published sizes; made now, or earlier."""
     release = own_worlds().parent / "random" / PUBLISHED
     if not (release / CHECKPOINT).is_file():
-        _say(f"making a release of random weights in {release}")
+        say(f"making a release of random weights in {release}")
         agent = recipe(PUBLISHED).agent
         sizes = sizes_of(agent, LOW_RES)
         write_release(
@@ -45,12 +45,12 @@ def random_world(architecture: str = PUBLISHED, low_res: str = LOW_RES) -> Path:
         published = architecture == PUBLISHED and low_res == LOW_RES
         name = f"{_name(architecture, low_res)}-random"
         parts = (
-            parts_from_release(random_release(), _say, name)
+            parts_from_release(random_release(), say, name)
             if published
             else _random_parts(architecture, low_res, name)
         )
-        _say(f"converting it in {world}, not verified")
-        build_bundle(parts, world, say=_say, verified=False)
+        say(f"converting it in {world}, not verified")
+        build_bundle(parts, world, say=say, verified=False)
     return world
 
 
@@ -83,8 +83,3 @@ def _of_a_world(spawn: Spawn, sizes: Sizes) -> Spawn:
 
 def _name(architecture: str, low_res: str) -> str:
     return architecture if low_res == LOW_RES else f"{architecture}-{low_res}"
-
-
-def _say(line: str) -> None:
-    """Progress, beside the report of whoever asked."""
-    print(line, file=sys.stderr, flush=True)

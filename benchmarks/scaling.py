@@ -45,6 +45,7 @@ def run(
     from benchmarks import machine
     from benchmarks.configuration import Config
     from benchmarks.growth import numbers, rows, with_sizes, with_steps, with_threads
+    from benchmarks.progress import say
     from benchmarks.results import keep
     from benchmarks.worlds import find_world
 
@@ -53,27 +54,17 @@ def run(
     step_counts = numbers("--steps", steps)
     path = find_world(world, random_weights)
     report: dict[str, Any] = {
-        "benchmark": "scaling",
+        **machine.circumstances("scaling"),
         "config": base.label,
-        "command": machine.command("scaling"),
-        "date": machine.today(),
-        "hardware": machine.hardware(),
-        "versions": machine.versions(),
-        "load": machine.load(),
     }
-    report |= with_threads(path, base, counts, frames, _say)
-    report["steps"] = with_steps(path, base, step_counts, frames, _say)
-    report["sizes"] = [] if no_sizes else with_sizes(sizes.split(","), base, frames, _say)
+    report |= with_threads(path, base, counts, frames, say)
+    report["steps"] = with_steps(path, base, step_counts, frames, say)
+    report["sizes"] = [] if no_sizes else with_sizes(sizes.split(","), base, frames, say)
     for line in rows(report):
         print(line)
     if json_file is not None:
         keep(report, json_file)
     print(json.dumps(report))
-
-
-def _say(line: str) -> None:
-    """Progress, beside the report."""
-    print(line, file=sys.stderr, flush=True)
 
 
 def main() -> None:

@@ -97,25 +97,21 @@ def run(
 
     from benchmarks import machine
     from benchmarks.configuration import Config
+    from benchmarks.progress import say
     from benchmarks.results import keep
     from engine.catalog import resolve
     from engine.errors import DiamondError
 
     config = Config(backend, precision, preset, threads)
-    load, began = machine.load(), time.perf_counter()
+    around, began = machine.circumstances("soak"), time.perf_counter()
     with config.load(resolve(world)) as loaded:
         print(f"{loaded.describe()}; preset {loaded.preset}, a new spawn every {loaded.horizon} frames")
-        watch = soak(loaded, frames, every or max(1, frames // SAMPLES), seed, _say)
+        watch = soak(loaded, frames, every or max(1, frames // SAMPLES), seed, say)
         failures = watch.failures(round(growth_mb * 1e6))
         report = {
-            "benchmark": "soak",
+            **around,
             "world": loaded.name,
             "config": config.label,
-            "command": machine.command("soak"),
-            "date": machine.today(),
-            "hardware": machine.hardware(),
-            "versions": machine.versions(),
-            "load": load,
             "runs_on": loaded.describe(),
             "preset": loaded.preset,
             "seconds": round(time.perf_counter() - began, 1),
@@ -132,11 +128,6 @@ def run(
     print(json.dumps(report))
     if failures:
         raise DiamondError("soak: " + "; ".join(failures), "frames that move, and memory that stays flat")
-
-
-def _say(line: str) -> None:
-    """Progress, beside the report."""
-    print(line, file=sys.stderr, flush=True)
 
 
 def main() -> None:
