@@ -81,8 +81,17 @@ class SelfAttention2d(nn.Module):
         x = self.norm(x)
         qkv = self.qkv_proj(x).reshape(B, 3, self.num_heads, C // self.num_heads, H * W)
         q, k, v = qkv.transpose(-1, -2).unbind(dim=1)  # (B, heads, H*W, head_dim) each
-        y = F.scaled_dot_product_attention(q, k, v)
+        y = attend(q, k, v)
         return x + self.out_proj(y.transpose(-1, -2).reshape(B, C, H, W))
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Scaled dot-product attention over (B, heads, positions, head_dim), each; on a CPU in fp32, whatever autocast says:
+    there the backward pass in bf16 takes four times as long."""
+    if q.device.type != "cpu" or q.dtype == torch.float32:
+        return F.scaled_dot_product_attention(q, k, v)
+    with torch.autocast("cpu", enabled=False):
+        return F.scaled_dot_product_attention(q.float(), k.float(), v.float()).to(q.dtype)
 
 
 class FourierFeatures(nn.Module):
