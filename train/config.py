@@ -29,6 +29,9 @@ class NetworkTraining:
     max_grad_norm: float = 10.0
     autoregressive_steps: int = 0  # frames predicted from predictions, beyond the first
     autoregressive_after: float = 0.0  # fraction of the steps before those begin
+    rollout_frames: int = (
+        0  # denoiser: train on one's own rollouts of so many frames instead (train/rollout_pool.py)
+    )
     crop: tuple[int, int] | None = None  # upsampler: train on crops of this full-res size
     ema_decay: float = 0.999
     sigma_loc: float = -1.2
@@ -49,7 +52,7 @@ class NetworkTraining:
                 raise DiamondError(
                     f"{name} is {getattr(self, name)}", expected="at least 1", fix=f"--set ...{name}=1"
                 )
-        for name in ("warmup_steps", "autoregressive_steps", "seed"):
+        for name in ("warmup_steps", "autoregressive_steps", "rollout_frames", "seed"):
             if getattr(self, name) < 0:
                 raise DiamondError(f"{name} is {getattr(self, name)}", expected="0 or more")
         for name in ("decay_fraction", "autoregressive_after", "ema_decay"):
@@ -70,6 +73,13 @@ class WorldRecipe:
     upsampler: NetworkTraining | None
     presets: dict[str, dict[str, SamplerConfig | None]]
     default_preset: str
+
+    def default_sampler(self, network: str) -> SamplerConfig:
+        """How `network` is sampled by the default preset. Raises DiamondError if that preset leaves it out."""
+        sampler = self.presets[self.default_preset][network]
+        if sampler is None:
+            raise DiamondError(f"preset {self.default_preset}: does not sample the {network}")
+        return sampler
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -18,11 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from engine.errors import DiamondError
+from engine.schedule import SamplerConfig
 from train.checkpoint import RunInfo, load_checkpoint, save_checkpoint
 from train.config import NetworkTraining
 from train.loss import SigmaDistribution, denoising_loss
 from train.model import Denoiser
 from train.optimizer import OptimizerConfig, make_optimizer
+from train.rollout import sample
+from train.rollout_pool import RolloutPool
 from train.segments import Batch, SegmentSampler, open_episodes, random_crops, to_unit
 
 
@@ -66,9 +69,10 @@ def train_network(
     if cfg.channels_last:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = make_optimizer(network, OptimizerConfig(cfg.lr, cfg.weight_decay, cfg.eps))
-    step = 0
+    step, saved_rollouts = 0, None
     if resume and (folder / "checkpoint.pt").is_file():
-        step = restore(folder, network, ema, optimizer)
+        saved = restore(folder, network, ema, optimizer)
+        step, saved_rollouts = int(saved["step"]), saved.get("rollouts")
         say(f"{name}: resuming at step {step} of {cfg.steps}")
 
     # 2. Data.
@@ -82,6 +86,11 @@ def train_network(
         )
         for extra in {0, cfg.autoregressive_steps}
     }
+    pool = None
+    if cfg.rollout_frames and not network_cfg.is_upsampler:
+        pool = RolloutPool(episodes, history, cfg.batch_size, cfg.rollout_frames, cfg.seed)
+        if saved_rollouts is not None and not pool.restore(saved_rollouts):
+            say(f"{name}: the saved rollouts do not fit this run's settings; they start anew")
     parameters = sum(p.numel() for p in network.parameters())
     frames = sum(len(e) for e in episodes)
     say(
@@ -100,10 +109,14 @@ def train_network(
             step_loss = 0.0
             for micro in range(cfg.grad_accumulation):
                 index = step * cfg.grad_accumulation + micro
-                batch = samplers[extra].batch(index)
+                batch = samplers[extra].batch(index) if pool is None else pool.batch()
                 with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=cfg.bf16):
                     loss = batch_loss(network, batch, cfg, index, device)
                 (loss / cfg.grad_accumulation).backward()
+                if pool is not None:
+                    pool.advance(
+                        imagine(ema, info.recipe.default_sampler(name), batch, cfg, index, device), index
+                    )
                 step_loss += float(loss.detach()) / cfg.grad_accumulation
             grad_norm = float(nn.utils.clip_grad_norm_(network.parameters(), cfg.max_grad_norm))
             if not (math.isfinite(step_loss) and math.isfinite(grad_norm)):
@@ -125,12 +138,12 @@ def train_network(
                 report(Progress(step, cfg.steps, mean, lr, grad_norm, samples, (cfg.steps - step) / rate))
                 losses.clear()
             if step % cfg.checkpoint_every == 0:
-                save_checkpoint(folder, state_of(network, ema, optimizer, step))
+                save_checkpoint(folder, state_of(network, ema, optimizer, step, pool))
             if step % cfg.sheet_every == 0:
                 on_sheet(ema, step)
 
     # 5. The end, or Ctrl-C.
-    save_checkpoint(folder, state_of(network, ema, optimizer, step))
+    save_checkpoint(folder, state_of(network, ema, optimizer, step, pool))
     if step < cfg.steps:
         say(
             f"{name}: stopped and saved at step {step} of {cfg.steps}; "
@@ -167,6 +180,21 @@ def batch_loss(network: Denoiser, batch: Batch, cfg: NetworkTraining, index: int
     return denoising_loss(network, full_res, None, valid, draw, sigmas, history_sigmas, enlarged)
 
 
+def imagine(
+    network: Denoiser, sampler: SamplerConfig, batch: Batch, cfg: NetworkTraining, index: int, device: str
+) -> Tensor:
+    """The frame that the network would play after each history of a batch: uint8 (B, C, h, w), on the CPU."""
+    generator = torch.Generator(device).manual_seed(cfg.seed * 1_000_003 + index + 500_000)
+
+    def draw(name: str, shape: tuple[int, ...]) -> Tensor:
+        return torch.randn(shape, generator=generator, device=device)
+
+    history = to_unit(batch.low_res[:, :-1].to(device)).flatten(1, 2)
+    with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=cfg.bf16):
+        frames = sample(network, sampler, history, batch.actions[:, :-1].to(device), draw)
+    return ((frames.float() + 1) / 2 * 255).round().byte().cpu()
+
+
 def learning_rate_factor(step: int, cfg: NetworkTraining) -> float:
     """Linear warm-up from 0, constant, then linear decay over the last `decay_fraction` of the steps."""
     warm = 1.0 if step >= cfg.warmup_steps else step / cfg.warmup_steps
@@ -182,10 +210,16 @@ def update_ema(ema: nn.Module, network: nn.Module, decay: float) -> None:
 
 
 def state_of(
-    network: nn.Module, ema: nn.Module, optimizer: torch.optim.Optimizer, step: int
+    network: nn.Module,
+    ema: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    step: int,
+    pool: RolloutPool | None = None,
 ) -> dict[str, Any]:
     """Everything `restore` needs, as tensors and plain values."""
+    rollouts = {} if pool is None else {"rollouts": pool.state()}
     return {
+        **rollouts,
         "step": step,
         "model": network.state_dict(),
         "ema": ema.state_dict(),
@@ -193,8 +227,10 @@ def state_of(
     }
 
 
-def restore(folder: Path, network: nn.Module, ema: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """Loads a checkpoint into the three and returns its step."""
+def restore(
+    folder: Path, network: nn.Module, ema: nn.Module, optimizer: torch.optim.Optimizer
+) -> dict[str, Any]:
+    """Loads a checkpoint into the three and returns it whole."""
     state = load_checkpoint(folder)
     try:
         network.load_state_dict(state["model"], strict=True)
@@ -205,7 +241,7 @@ def restore(folder: Path, network: nn.Module, ema: nn.Module, optimizer: torch.o
             f"{folder}/checkpoint.pt does not fit this run: {str(error).splitlines()[-1].strip()}",
             expected="a checkpoint of the sizes in run.json",
         ) from error
-    return int(state["step"])
+    return state
 
 
 @contextlib.contextmanager

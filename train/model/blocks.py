@@ -86,7 +86,7 @@ class SelfAttention2d(nn.Module):
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Scaled dot-product attention over (B, heads, positions, head_dim), each; on a CPU in fp32, whatever autocast says:
+    """Scaled dot-product attention over (B, heads, positions, head_dim). On a CPU in fp32, whatever autocast says:
     there the backward pass in bf16 takes four times as long."""
     if q.device.type != "cpu" or q.dtype == torch.float32:
         return F.scaled_dot_product_attention(q, k, v)
