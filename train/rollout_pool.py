@@ -78,8 +78,9 @@ class RolloutPool:
 
     def state(self) -> dict[str, Any]:
         """Everything that `restore` needs, as tensors."""
-        arrays = {"episode": self._episode, "at": self._at, "left": self._left, "frames": self._frames}
-        return {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
+        rows = {"episode": self._episode, "at": self._at, "left": self._left}
+        saved = {name: torch.from_numpy(numbers.copy()) for name, numbers in rows.items()}
+        return {**saved, "frames": torch.from_numpy(self._frames.copy())}
 
     def restore(self, state: dict[str, Any]) -> bool:
         """Takes up a saved state. False, changing nothing, if it is of another batch size or other recordings."""
@@ -88,7 +89,8 @@ class RolloutPool:
             return False
         if (at + left > self._lengths[episode]).any():
             return False
-        self._episode, self._at, self._left, self._frames = (a.copy() for a in (episode, at, left, frames))
+        self._episode, self._at, self._left = episode.copy(), at.copy(), left.copy()
+        self._frames = frames.copy()
         return True
 
     def _episode_of(self, row: int) -> Episode:
