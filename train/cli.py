@@ -28,14 +28,19 @@ def train(
         list[str] | None, typer.Option("--set", help="e.g. denoiser.steps=20000; may be repeated")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps")] = "auto",
-    threads: Annotated[int, typer.Option(help="CPU threads; 0: PyTorch's choice")] = 0,
+    threads: Annotated[int, typer.Option(help="CPU threads of a process; 0: PyTorch's choice")] = 0,
+    processes: Annotated[
+        int, typer.Option(min=1, help="that train together: one a GPU, or several on a CPU")
+    ] = 1,
 ) -> None:
     """Train a world's networks from recordings."""
     from train.run import RunRequest, train_world
 
     if only not in (None, "denoiser", "upsampler"):
         raise DiamondError(f"--only {only}", expected="denoiser or upsampler")
-    train_world(RunRequest(preset, out, data, resume, only, tuple(settings or ()), device, threads))
+    train_world(
+        RunRequest(preset, out, data, resume, only, tuple(settings or ()), device, threads, processes)
+    )
 
 
 def main() -> None:

@@ -24,6 +24,7 @@ from train.config import NetworkTraining
 from train.loss import SigmaDistribution, denoising_loss
 from train.model import Denoiser
 from train.optimizer import OptimizerConfig, make_optimizer
+from train.parallel import ALONE, Group
 from train.rollout import sample
 from train.rollout_pool import RolloutPool
 from train.segments import Batch, SegmentSampler, open_episodes, random_crops, to_unit
@@ -53,14 +54,18 @@ def train_network(
     say: Callable[[str], None] = print,
     on_sheet: Callable[[Denoiser, int], None] = lambda network, step: None,
     report_every: int = 20,
+    group: Group = ALONE,
 ) -> bool:
     """Trains `name` ("denoiser" or "upsampler") of a run to its last step. False if Ctrl-C stopped it first.
 
-    Raises DiamondError for unusable data, a loss that is not finite (the last good checkpoint stays), a full disk.
+    With a `group` of several processes all of them call this; the leading one saves and draws.
+    Raises DiamondError for unusable data, micro-batches that the group can't share out, a full disk, or a loss that is
+    not finite (the last good checkpoint stays).
     """
     # 1. Networks and optimiser, from the seed or from the checkpoint.
     cfg: NetworkTraining = getattr(info.recipe, name)
     network_cfg = getattr(info.recipe.agent, name)
+    micro_batches = group.micro_batches(cfg.grad_accumulation)
     folder = run_dir / name
     torch.manual_seed(cfg.seed)
     network = Denoiser(network_cfg, info.recipe.agent.num_actions).to(device)
@@ -86,38 +91,46 @@ def train_network(
         )
         for extra in {0, cfg.autoregressive_steps}
     }
-    pool = None
+    pools: dict[int, RolloutPool] = {}
     if cfg.rollout_frames and not network_cfg.is_upsampler:
-        pool = RolloutPool(episodes, history, cfg.batch_size, cfg.rollout_frames, cfg.seed)
-        if saved_rollouts is not None and not pool.restore(saved_rollouts):
-            say(f"{name}: the saved rollouts do not fit this run's settings; they start anew")
+        for micro in micro_batches:
+            pool = RolloutPool(episodes, history, cfg.batch_size, cfg.rollout_frames, (cfg.seed, micro))
+            if saved_rollouts and not pool.restore(saved_rollouts.get(micro)):
+                say(f"{name}: the saved rollouts do not fit this run's settings; they start anew")
+            pools[micro] = pool
     parameters = sum(p.numel() for p in network.parameters())
     frames = sum(len(e) for e in episodes)
     say(
         f"{name}: {parameters / 1e6:.2f} M parameters, {len(episodes)} episodes, {frames} frames, on {device}"
     )
 
+    def save(step: int) -> None:
+        rollouts = group.gather({micro: pool.state() for micro, pool in pools.items()})
+        if group.leads:
+            save_checkpoint(folder, {**state_of(network, ema, optimizer, step), "rollouts": rollouts})
+
     # 3. Steps.
     started, first_step, losses = time.monotonic(), step, []
     with stop_on_signals() as stop_requested:
-        while step < cfg.steps and not stop_requested():
+        stops = 0.0  # how many of the processes were asked to stop
+        while step < cfg.steps and not stops:
             extra = cfg.autoregressive_steps if step >= cfg.autoregressive_after * cfg.steps else 0
             lr = cfg.lr * learning_rate_factor(step, cfg)
-            for group in optimizer.param_groups:
-                group["lr"] = lr
+            for parameters_of in optimizer.param_groups:
+                parameters_of["lr"] = lr
             optimizer.zero_grad(set_to_none=True)
             step_loss = 0.0
-            for micro in range(cfg.grad_accumulation):
+            for micro in micro_batches:
                 index = step * cfg.grad_accumulation + micro
-                batch = samplers[extra].batch(index) if pool is None else pool.batch()
+                batch = pools[micro].batch() if pools else samplers[extra].batch(index)
                 with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=cfg.bf16):
                     loss = batch_loss(network, batch, cfg, index, device)
                 (loss / cfg.grad_accumulation).backward()
-                if pool is not None:
-                    pool.advance(
-                        imagine(ema, info.recipe.default_sampler(name), batch, cfg, index, device), index
-                    )
+                if pools:
+                    sampler = info.recipe.default_sampler(name)
+                    pools[micro].advance(imagine(ema, sampler, batch, cfg, index, device), step)
                 step_loss += float(loss.detach()) / cfg.grad_accumulation
+            step_loss, stops = group.sum_gradients(network, (step_loss, float(stop_requested())))
             grad_norm = float(nn.utils.clip_grad_norm_(network.parameters(), cfg.max_grad_norm))
             if not (math.isfinite(step_loss) and math.isfinite(grad_norm)):
                 raise DiamondError(
@@ -138,12 +151,12 @@ def train_network(
                 report(Progress(step, cfg.steps, mean, lr, grad_norm, samples, (cfg.steps - step) / rate))
                 losses.clear()
             if step % cfg.checkpoint_every == 0:
-                save_checkpoint(folder, state_of(network, ema, optimizer, step, pool))
-            if step % cfg.sheet_every == 0:
+                save(step)
+            if step % cfg.sheet_every == 0 and group.leads:
                 on_sheet(ema, step)
 
     # 5. The end, or Ctrl-C.
-    save_checkpoint(folder, state_of(network, ema, optimizer, step, pool))
+    save(step)
     if step < cfg.steps:
         say(
             f"{name}: stopped and saved at step {step} of {cfg.steps}; "
@@ -210,16 +223,10 @@ def update_ema(ema: nn.Module, network: nn.Module, decay: float) -> None:
 
 
 def state_of(
-    network: nn.Module,
-    ema: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    step: int,
-    pool: RolloutPool | None = None,
+    network: nn.Module, ema: nn.Module, optimizer: torch.optim.Optimizer, step: int
 ) -> dict[str, Any]:
     """Everything `restore` needs, as tensors and plain values."""
-    rollouts = {} if pool is None else {"rollouts": pool.state()}
     return {
-        **rollouts,
         "step": step,
         "model": network.state_dict(),
         "ema": ema.state_dict(),

@@ -6,8 +6,8 @@ as the player will sample it; each step trains on the recorded frame that should
 and then plays one frame on. A row starts anew from recorded frames after `length` frames. Scheduled sampling (Bengio
 2015) for worlds; nothing of the kind is in the published training.
 
-All draws depend on (seed, step) and the rows' state is part of the checkpoint, so a resumed run continues bit for bit.
-Knows nothing of networks.
+All draws depend on (seed, step), the seed being a run's and a micro-batch's, and the rows' state is part of the
+checkpoint, so a resumed run continues bit for bit. Knows nothing of networks.
 """
 
 from collections.abc import Sequence
@@ -31,12 +31,17 @@ class RolloutPool:
     """
 
     def __init__(
-        self, episodes: Sequence[Episode], history: int, batch_size: int, length: int, seed: int
+        self,
+        episodes: Sequence[Episode],
+        history: int,
+        batch_size: int,
+        length: int,
+        seed: tuple[int, ...],
     ) -> None:
         self.episodes = [episode for episode in episodes if len(episode) > history]
         if not self.episodes:
             raise DiamondError(f"no episode has more than {history} frames", expected="longer recordings")
-        self.history, self.length, self.seed = history, length, seed
+        self.history, self.length, self.seed = history, length, (_STREAM, *seed)
         lengths = np.array([len(episode) for episode in self.episodes])
         self._lengths, self._weights = lengths, lengths / lengths.sum()
         self._episode = np.zeros(batch_size, np.int64)
@@ -44,7 +49,7 @@ class RolloutPool:
         self._left = np.zeros(batch_size, np.int64)  # frames until the row starts anew
         h, w = self.episodes[0].meta.low_res_size
         self._frames = np.zeros((batch_size, history, h, w, 3), np.uint8)
-        rng = np.random.default_rng([seed, _STREAM])
+        rng = np.random.default_rng(self.seed)
         for row in range(batch_size):
             self._restart(row, rng)
             self._left[row] = rng.integers(
@@ -72,7 +77,7 @@ class RolloutPool:
         self._frames = np.concatenate([self._frames[:, 1:], newest[:, None]], axis=1)
         self._at += 1
         self._left -= 1
-        rng = np.random.default_rng([self.seed, _STREAM, step])
+        rng = np.random.default_rng((*self.seed, step + 1))
         for row in np.flatnonzero(self._left == 0):
             self._restart(int(row), rng)
 
@@ -82,8 +87,10 @@ class RolloutPool:
         saved = {name: torch.from_numpy(numbers.copy()) for name, numbers in rows.items()}
         return {**saved, "frames": torch.from_numpy(self._frames.copy())}
 
-    def restore(self, state: dict[str, Any]) -> bool:
+    def restore(self, state: dict[str, Any] | None) -> bool:
         """Takes up a saved state. False, changing nothing, if it is of another batch size or other recordings."""
+        if state is None:
+            return False
         episode, at, left, frames = (state[name].numpy() for name in ("episode", "at", "left", "frames"))
         if frames.shape != self._frames.shape or episode.max() >= len(self.episodes):
             return False

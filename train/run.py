@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from train.checkpoint import NETWORKS, RunInfo, read_run, write_run
 from train.config import WorldRecipe, override
 from train.loop import Progress, train_network
 from train.model import Denoiser
+from train.parallel import ALONE, Group, check_devices, device_of, run_together
 from train.presets import recipe
 from train.segments import open_episodes
 from train.sheets import denoiser_sheet, save_sheet, upsampler_sheet
@@ -30,20 +32,42 @@ class RunRequest:
     settings: tuple[str, ...]
     device: str
     threads: int
+    processes: int = 1
 
 
 def train_world(request: RunRequest) -> None:
     """Trains the networks of a run. Raises DiamondError for anything the user must change."""
     device = choose_device(request.device)
+    if request.processes > 1:
+        check_devices(request.processes, device)
+    info = prepare_run(request)
+    work = partial(_train_networks, request, info, device)
+    if request.processes > 1:
+        run_together(work, request.processes, device)
+    else:
+        work(ALONE)
+
+
+def _train_networks(request: RunRequest, info: RunInfo, device: str, group: Group) -> None:
+    """One process's part of a run: the networks in turn, until the end or a stop."""
     if request.threads > 0:
         torch.set_num_threads(request.threads)
-    info = prepare_run(request)
+    elif group.size > 1:
+        torch.set_num_threads(max(1, torch.get_num_threads() // group.size))
+    device = device_of(group, device)
     for name in NETWORKS if request.only is None else (request.only,):
         if getattr(info.recipe.agent, name) is None:
             continue
-        if not _train_with_progress(request.out, info, name, device):
+        if group.leads:
+            finished = _train_with_progress(request.out, info, name, device, group)
+        else:
+            finished = train_network(
+                request.out, info, name, resume=True, device=device, say=lambda line: None, group=group
+            )
+        if not finished:
             return
-    print(f"next: diamond-export {request.out} --out WORLD")
+    if group.leads:
+        print(f"next: diamond-export {request.out} --out WORLD")
 
 
 def choose_device(name: str) -> str:
@@ -127,7 +151,7 @@ def _require_whole_patches(
                 )
 
 
-def _train_with_progress(run_dir: Path, info: RunInfo, name: str, device: str) -> bool:
+def _train_with_progress(run_dir: Path, info: RunInfo, name: str, device: str, group: Group) -> bool:
     folder = run_dir / name
     held_out = _held_out(info.data_dir)
     writer = _tensorboard(folder)
@@ -174,6 +198,7 @@ def _train_with_progress(run_dir: Path, info: RunInfo, name: str, device: str) -
             report=report,
             say=lambda line: tqdm.write(line),
             on_sheet=on_sheet,
+            group=group,
         )
     if writer is not None:
         writer.close()

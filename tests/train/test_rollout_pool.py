@@ -24,7 +24,7 @@ SETTINGS = ("denoiser.steps=8", "denoiser.checkpoint_every=4", "denoiser.rollout
 
 @pytest.fixture
 def pool(recordings: Path) -> RolloutPool:
-    return RolloutPool(open_episodes(recordings, "train")[0], HISTORY, ROWS, LENGTH, seed=1)
+    return RolloutPool(open_episodes(recordings, "train")[0], HISTORY, ROWS, LENGTH, seed=(1,))
 
 
 def marked(value: int) -> torch.Tensor:
@@ -80,7 +80,7 @@ def test_every_row_starts_anew_within_its_length_and_not_all_together(pool: Roll
 def test_a_saved_pool_goes_on_as_if_never_saved(pool: RolloutPool, recordings: Path) -> None:
     for step in range(3):
         pool.advance(marked(step), step)
-    other = RolloutPool(open_episodes(recordings, "train")[0], HISTORY, ROWS, LENGTH, seed=1)
+    other = RolloutPool(open_episodes(recordings, "train")[0], HISTORY, ROWS, LENGTH, seed=(1,))
     assert other.restore(pool.state())
     for step in range(3, 9):
         ours, theirs = pool.batch(), other.batch()
@@ -92,7 +92,7 @@ def test_a_saved_pool_goes_on_as_if_never_saved(pool: RolloutPool, recordings: P
 
 def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(pool: RolloutPool) -> None:
     before = pool.state()
-    narrow = RolloutPool(pool.episodes, HISTORY, ROWS - 1, LENGTH, seed=1).state()
+    narrow = RolloutPool(pool.episodes, HISTORY, ROWS - 1, LENGTH, seed=(1,)).state()
     far = {**before, "at": before["at"] + 10_000}
     strange = {**before, "episode": before["episode"] + 50}
     for state in (narrow, far, strange):
@@ -103,7 +103,7 @@ def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(pool: RolloutP
 def test_episodes_too_short_are_left_out(recordings: Path) -> None:
     episodes = open_episodes(recordings, "train")[0]
     with pytest.raises(DiamondError, match="more than 40 frames"):
-        RolloutPool(episodes, 40, ROWS, LENGTH, seed=0)
+        RolloutPool(episodes, 40, ROWS, LENGTH, seed=(0,))
 
 
 def test_imagined_frames_are_what_the_player_s_sampler_paints(recordings: Path, tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_imagined_frames_are_what_the_player_s_sampler_paints(recordings: Path, 
     torch.manual_seed(0)
     network = Denoiser(info.recipe.agent.denoiser, info.recipe.agent.num_actions)
     sampler = info.recipe.default_sampler("denoiser")
-    pool = RolloutPool(open_episodes(recordings, "train")[0], HISTORY, ROWS, LENGTH, seed=1)
+    pool = RolloutPool(open_episodes(recordings, "train")[0], HISTORY, ROWS, LENGTH, seed=(1,))
     batch = pool.batch()
     changed = Batch(batch.low_res.clone(), batch.actions.clone(), batch.valid, None)
     changed.low_res[:, HISTORY] = 0  # the frame to predict must not be looked at
@@ -147,7 +147,7 @@ def test_training_on_rollouts_resumes_bit_for_bit(recordings: Path, tmp_path: Pa
     )
     assert train_network(stopped, info, "denoiser", resume=True, say=lambda line: None)
     assert_identical(weights(stopped), weights(whole))
-    ours, theirs = (load_checkpoint(run / "denoiser")["rollouts"] for run in (stopped, whole))
+    ours, theirs = (load_checkpoint(run / "denoiser")["rollouts"][0] for run in (stopped, whole))
     assert_identical(ours, theirs)
 
 
