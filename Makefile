@@ -53,7 +53,7 @@ $(PLAYABLE): .venv/.created $(PINS)
 
 $(TESTABLE): .venv/.created $(PINS)
 	@echo "Setting up .venv to test, train and export: PyTorch is the large one."
-	$(PIP) install -c constraints.txt -e '.[cpu,record,hub,train,export,doom,dev]'
+	$(PIP) install -c constraints.txt -e '.[cpu,record,hub,train,export,doom,trt,dev]'
 	@touch $@ $(PLAYABLE)
 
 # `venv` over an environment that exists keeps its packages. Debian without python3-venv cannot put pip inside, so there
