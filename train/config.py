@@ -29,9 +29,8 @@ class NetworkTraining:
     max_grad_norm: float = 10.0
     autoregressive_steps: int = 0  # frames predicted from predictions, beyond the first
     autoregressive_after: float = 0.0  # fraction of the steps before those begin
-    rollout_frames: int = (
-        0  # denoiser: train on one's own rollouts of so many frames instead (train/rollout_pool.py)
-    )
+    rollout_frames: int = 0  # denoiser: train on one's own rollouts of so many frames (train/rollout_pool.py)
+    rollout_after: float = 0.0  # fraction of the steps before those begin
     crop: tuple[int, int] | None = None  # upsampler: train on crops of this full-res size
     ema_decay: float = 0.999
     sigma_loc: float = -1.2
@@ -55,7 +54,7 @@ class NetworkTraining:
         for name in ("warmup_steps", "autoregressive_steps", "rollout_frames", "seed"):
             if getattr(self, name) < 0:
                 raise DiamondError(f"{name} is {getattr(self, name)}", expected="0 or more")
-        for name in ("decay_fraction", "autoregressive_after", "ema_decay"):
+        for name in ("decay_fraction", "autoregressive_after", "rollout_after", "ema_decay"):
             if not 0 <= getattr(self, name) <= 1:
                 raise DiamondError(f"{name} is {getattr(self, name)}", expected="a fraction from 0 to 1")
         if self.crop is not None:

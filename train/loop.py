@@ -115,6 +115,7 @@ def train_network(
         stops = 0.0  # how many of the processes were asked to stop
         while step < cfg.steps and not stops:
             extra = cfg.autoregressive_steps if step >= cfg.autoregressive_after * cfg.steps else 0
+            rolling = bool(pools) and step >= cfg.rollout_after * cfg.steps
             lr = cfg.lr * learning_rate_factor(step, cfg)
             for parameters_of in optimizer.param_groups:
                 parameters_of["lr"] = lr
@@ -122,11 +123,11 @@ def train_network(
             step_loss = 0.0
             for micro in micro_batches:
                 index = step * cfg.grad_accumulation + micro
-                batch = pools[micro].batch() if pools else samplers[extra].batch(index)
+                batch = pools[micro].batch() if rolling else samplers[extra].batch(index)
                 with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=cfg.bf16):
                     loss = batch_loss(network, batch, cfg, index, device)
                 (loss / cfg.grad_accumulation).backward()
-                if pools:
+                if rolling:
                     sampler = info.recipe.default_sampler(name)
                     pools[micro].advance(imagine(ema, sampler, batch, cfg, index, device), step)
                 step_loss += float(loss.detach()) / cfg.grad_accumulation

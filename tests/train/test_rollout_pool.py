@@ -161,3 +161,15 @@ def test_other_settings_start_the_rollouts_anew_and_say_so(recordings: Path, tmp
     lines: list[str] = []
     assert train_network(run, prepare_run(wider), "denoiser", resume=True, say=lines.append)
     assert any("start anew" in line for line in lines)
+
+
+def test_rollouts_begin_after_their_part_of_the_steps(
+    recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    settings = (*SETTINGS, "denoiser.rollout_after=0.75")
+    info = prepare_run(request(run, recordings, settings=settings))
+    advanced: list[int] = []
+    monkeypatch.setattr(RolloutPool, "advance", lambda pool, frames, step: advanced.append(step))
+    train_network(run, info, "denoiser", say=lambda line: None)
+    assert advanced == [6, 7]
