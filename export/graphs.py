@@ -106,10 +106,11 @@ class NetworkGraph(nn.Module):
         inner = copy_sharing_weights(network.inner_model)
         self.conv_in, self.unet, self.conv_out = inner.conv_in, inner.unet, inner.conv_out
         self.norm_out = AffineNorm(inner.norm_out)
+        self.predict_change = network.cfg.predict_change
         self.patch_size = network.cfg.inner_model.patch_size
         channels = network.cfg.inner_model.img_channels
         weight = self.conv_in.weight.detach().clone()
-        weight[:, :-channels] /= network.cfg.sigma_data  # the input channels of the history
+        weight[:, :-channels] /= network.cfg.history_std  # the input channels of the history
         self.conv_in.weight = nn.Parameter(weight, requires_grad=False)
 
         def faster(name: str, layer: nn.Module) -> nn.Module | None:
@@ -125,11 +126,17 @@ class NetworkGraph(nn.Module):
         """Returns (denoised, raw): the quantised prediction and the network's output, each like x (1, C, H, W)."""
         c_in, c_skip, c_out = coefficients.split(1)
         parts = modulation.reshape(1, -1, 1, 1).split(self.widths, dim=1)
+        if self.predict_change:
+            origin = history[:, -x.shape[1] :]
+            x = x - origin
         h = self.unet(self.conv_in(torch.cat((history, x * c_in), dim=1)), parts)
         raw = self.conv_out(F.silu(self.norm_out(h)))
         if self.patch_size > 1:
             raw = F.pixel_shuffle(raw, self.patch_size)
-        d = (c_skip * x + c_out * raw).clamp(-1, 1)
+        d = c_skip * x + c_out * raw
+        if self.predict_change:
+            d = d + origin
+        d = d.clamp(-1, 1)
         denoised = ((d + 1) / 2 * 255).floor() / 255 * 2 - 1  # floor truncates: never negative here
         return denoised, raw
 

@@ -151,7 +151,7 @@ def compare_evaluations(
             x = inputs.clean + sigma * torch.from_numpy(draw.copy())
             with torch.no_grad():
                 raw = network.raw_output(x, inputs.torch_history, inputs.actions, pre)
-            denoised = network.quantised_prediction(x, raw, pre)
+            denoised = network.quantised_prediction(x, raw, pre, network.origin(inputs.torch_history))
             got = graph.run(
                 {
                     **inputs.more,

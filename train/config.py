@@ -37,6 +37,9 @@ class NetworkTraining:
     sigma_scale: float = 1.2
     sigma_min: float = 2e-3
     sigma_max: float = 20.0
+    start_fraction: float = (
+        0.0  # of the rows, given pure noise at the default preset's first level, as in play
+    )
     history_sigma_loc: float = -1.2  # noise on the history frames: log-normal too, same clipping
     history_sigma_scale: float = 1.2
     bf16: bool = True
@@ -54,7 +57,13 @@ class NetworkTraining:
         for name in ("warmup_steps", "autoregressive_steps", "rollout_frames", "seed"):
             if getattr(self, name) < 0:
                 raise DiamondError(f"{name} is {getattr(self, name)}", expected="0 or more")
-        for name in ("decay_fraction", "autoregressive_after", "rollout_after", "ema_decay"):
+        for name in (
+            "decay_fraction",
+            "autoregressive_after",
+            "rollout_after",
+            "start_fraction",
+            "ema_decay",
+        ):
             if not 0 <= getattr(self, name) <= 1:
                 raise DiamondError(f"{name} is {getattr(self, name)}", expected="a fraction from 0 to 1")
         if self.crop is not None:

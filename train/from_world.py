@@ -54,7 +54,7 @@ def load_network(world: Path, name: str, network: Denoiser) -> None:
         if original in expected:
             state[original] = value.reshape(expected[original].shape)
     state["conv_in.weight"] = state["conv_in.weight"].clone()
-    state["conv_in.weight"][:, : -network.cfg.inner_model.img_channels] *= network.cfg.sigma_data
+    state["conv_in.weight"][:, : -network.cfg.inner_model.img_channels] *= network.cfg.history_std
     for key, module in modules:
         if isinstance(module, SelfAttention2d):
             channels = module.out_proj.in_channels

@@ -21,7 +21,7 @@ from engine.errors import DiamondError
 from engine.schedule import SamplerConfig
 from train.checkpoint import RunInfo, load_checkpoint, save_checkpoint
 from train.config import NetworkTraining
-from train.loss import SigmaDistribution, denoising_loss
+from train.loss import PlayStart, SigmaDistribution, denoising_loss
 from train.model import Denoiser
 from train.optimizer import OptimizerConfig, make_optimizer
 from train.parallel import ALONE, Group
@@ -65,6 +65,7 @@ def train_network(
     # 1. Networks and optimiser, from the seed or from the checkpoint.
     cfg: NetworkTraining = getattr(info.recipe, name)
     network_cfg = getattr(info.recipe.agent, name)
+    sampler = info.recipe.presets[info.recipe.default_preset][name]
     micro_batches = group.micro_batches(cfg.grad_accumulation)
     folder = run_dir / name
     torch.manual_seed(cfg.seed)
@@ -92,7 +93,7 @@ def train_network(
         for extra in {0, cfg.autoregressive_steps}
     }
     pools: dict[int, RolloutPool] = {}
-    if cfg.rollout_frames and not network_cfg.is_upsampler:
+    if cfg.rollout_frames and sampler is not None and not network_cfg.is_upsampler:
         for micro in micro_batches:
             pool = RolloutPool(episodes, history, cfg.batch_size, cfg.rollout_frames, (cfg.seed, micro))
             if saved_rollouts and not pool.restore(saved_rollouts.get(micro)):
@@ -125,10 +126,9 @@ def train_network(
                 index = step * cfg.grad_accumulation + micro
                 batch = pools[micro].batch() if rolling else samplers[extra].batch(index)
                 with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=cfg.bf16):
-                    loss = batch_loss(network, batch, cfg, index, device)
+                    loss = batch_loss(network, batch, cfg, index, device, sampler)
                 (loss / cfg.grad_accumulation).backward()
-                if rolling:
-                    sampler = info.recipe.default_sampler(name)
+                if rolling and sampler is not None:
                     pools[micro].advance(imagine(ema, sampler, batch, cfg, index, device), step)
                 step_loss += float(loss.detach()) / cfg.grad_accumulation
             step_loss, stops = group.sum_gradients(network, (step_loss, float(stop_requested())))
@@ -168,8 +168,15 @@ def train_network(
     return True
 
 
-def batch_loss(network: Denoiser, batch: Batch, cfg: NetworkTraining, index: int, device: str) -> Tensor:
-    """The loss of micro-batch `index`, whose draws depend on (seed, index) alone."""
+def batch_loss(
+    network: Denoiser,
+    batch: Batch,
+    cfg: NetworkTraining,
+    index: int,
+    device: str,
+    sampler: SamplerConfig | None = None,
+) -> Tensor:
+    """The loss of micro-batch `index`, whose draws depend on (seed, index) alone. `sampler` is how play begins."""
     generator = torch.Generator(device).manual_seed(cfg.seed * 1_000_003 + index)
 
     def draw(shape: tuple[int, ...]) -> Tensor:
@@ -177,10 +184,14 @@ def batch_loss(network: Denoiser, batch: Batch, cfg: NetworkTraining, index: int
 
     sigmas = SigmaDistribution(cfg.sigma_loc, cfg.sigma_scale, cfg.sigma_min, cfg.sigma_max)
     history_sigmas = replace(sigmas, loc=cfg.history_sigma_loc, scale=cfg.history_sigma_scale)
+    start = None
+    if cfg.start_fraction > 0 and sampler is not None:
+        start = PlayStart(cfg.start_fraction, sampler.sigma_max, sampler.initial_std)
     low_res = to_unit(batch.low_res.to(device))
     valid = batch.valid.to(device)
     if batch.full_res is None:
-        return denoising_loss(network, low_res, batch.actions.to(device), valid, draw, sigmas, history_sigmas)
+        actions = batch.actions.to(device)
+        return denoising_loss(network, low_res, actions, valid, draw, sigmas, history_sigmas, start=start)
     full_res = to_unit(batch.full_res.to(device))
     enlarged = network.enlarge(low_res.flatten(0, 1)).unflatten(0, low_res.shape[:2])
     if enlarged.shape != full_res.shape:
@@ -191,7 +202,7 @@ def batch_loss(network: Denoiser, batch: Batch, cfg: NetworkTraining, index: int
     if cfg.crop is not None:
         factor = network.cfg.upsampling_factor or 1
         full_res, enlarged = random_crops(full_res, enlarged, cfg.crop, factor, (cfg.seed, index))
-    return denoising_loss(network, full_res, None, valid, draw, sigmas, history_sigmas, enlarged)
+    return denoising_loss(network, full_res, None, valid, draw, sigmas, history_sigmas, enlarged, start)
 
 
 def imagine(

@@ -31,6 +31,30 @@ class SigmaDistribution:
         return (draw((batch,)) * self.scale + self.loc).exp().clip(self.sigma_min, self.sigma_max)
 
 
+@dataclass(frozen=True)
+class PlayStart:
+    """Rows of a batch that are given what a sampler gives first: noise without a frame in it.
+
+    Not in the published training. A noisy frame of sigma 5 still tells how bright its large areas are; pure noise,
+    which play begins with, then says that all is grey, and a rollout fades (as in Lin 2024 for images).
+
+    Attributes:
+        fraction: of the rows, 0 to 1.
+        sigma: the level that the network is told. std: of the noise; `SamplerConfig.sigma_max` and `initial_std`.
+    """
+
+    fraction: float
+    sigma: float
+    std: float
+
+    def mix_in(self, sigma: Tensor, noisy: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
+        """Replaces the chosen rows of sigma (B,) and noisy (B, C, H, W)."""
+        chosen = torch.special.ndtr(draw(tuple(sigma.shape))) < self.fraction
+        noise = self.std * draw(tuple(noisy.shape))
+        level = torch.full_like(sigma, self.sigma)
+        return torch.where(chosen, level, sigma), torch.where(chosen[:, None, None, None], noise, noisy)
+
+
 def add_noise(x: Tensor, sigma: Tensor, sigma_offset: float, draw: Draw) -> Tensor:
     """x (B, C, H, W) plus normals of deviation sigma (B,), plus one offset a channel of deviation sigma_offset."""
     B, C, _, _ = x.shape
@@ -47,6 +71,7 @@ def denoising_loss(
     sigmas: SigmaDistribution,
     history_sigmas: SigmaDistribution,
     enlarged: Tensor | None = None,
+    start: PlayStart | None = None,
 ) -> Tensor:
     """Mean loss over the predicted frames of a batch of segments.
 
@@ -54,7 +79,7 @@ def denoising_loss(
         `num_steps_conditioning` are history, each later one is predicted in turn. actions: (B, T, A) multi-hot, None
         for the upsampler. valid: bool (B, T), False where a segment was padded. sigmas, history_sigmas: noise levels of
         the predicted frame and of its history (published: the same distribution). enlarged: for the upsampler, the
-        bicubic enlargement of the low-res frames, same shape as frames.
+        bicubic enlargement of the low-res frames, same shape as frames. start: rows that begin where play begins.
     """
     cfg = denoiser.cfg
     history_length = cfg.inner_model.num_steps_conditioning
@@ -75,14 +100,17 @@ def denoising_loss(
         sigma = sigmas.sample(B, draw)
         target_frame = frames[:, t]
         noisy = add_noise(target_frame, sigma, cfg.sigma_offset_noise, draw)
+        if start is not None:
+            sigma, noisy = start.mix_in(sigma, noisy, draw)
         pre = denoiser.preconditioning(sigma, sigma_cond)
         frame_actions = None if actions is None else actions[:, t - history_length : t]
         raw = denoiser.raw_output(noisy, history, frame_actions, pre).float()
 
         # Eq. 8 of Karras 2022: the effective target of F_theta, so that the loss is weighted by 1 / c_out^2.
-        target = (target_frame - pre.c_skip * noisy) / pre.c_out
+        origin = denoiser.origin(history)
+        target = (target_frame - origin - pre.c_skip * (noisy - origin)) / pre.c_out
         mask = valid[:, t]
         if mask.any():
             total = total + F.mse_loss(raw[mask], target[mask])
-        seen[t] = denoiser.quantised_prediction(noisy, raw, pre)
+        seen[t] = denoiser.quantised_prediction(noisy, raw, pre, origin)
     return total / (T - history_length)

@@ -56,7 +56,7 @@ def assert_same_evaluations(network: Denoiser, low_res: tuple[int, int], num_act
         denoised, graph_raw, *_ = graph(x, history, *more, modulation[index : index + 1], coefficients)
         assert raw.std() > 0.01, "the networks must paint something"
         assert_close(graph_raw, raw, 1e-5)
-        expected = network.quantised_prediction(x, raw, one)
+        expected = network.quantised_prediction(x, raw, one, network.origin(torch_history))
         off = (denoised - expected).abs() * 127.5
         assert off.max() < 1.5
         assert (off > 0.5).float().mean() <= 0.005
@@ -81,6 +81,12 @@ def test_patches_are_cut_and_put_together_as_in_training(patch_size: int) -> Non
     assert upsampler is not None
     assert upsampler.inner_model.conv_in.stride == (patch_size, patch_size)
     assert_same_evaluations(upsampler, (7, 9), num_actions=3)
+
+
+@pytest.mark.parametrize("network", ["denoiser", "upsampler"])
+def test_networks_that_predict_changes(network: str) -> None:
+    agent = random_agent(levels=2, upsampling_factor=2, sigma_data=0.2, predict_change=True)
+    assert_same_evaluations(getattr(agent, network), (6, 8), num_actions=3)
 
 
 @pytest.mark.parametrize(("history", "num_actions"), [(1, 3), (6, 17)])

@@ -27,6 +27,7 @@ def random_agent(
     upsampling_factor: int | None = None,
     sigma_data: float = 0.5,
     patch_size: int = 1,
+    predict_change: bool = False,
 ) -> Agent:
     """Networks of `levels` levels with weights that are random everywhere, also where training starts from zero."""
 
@@ -43,11 +44,16 @@ def random_agent(
     upsampler = None
     if upsampling_factor is not None:
         upsampler = DenoiserConfig(
-            sizes(1), sigma_data, noise_previous_obs=False, upsampling_factor=upsampling_factor
+            sizes(1),
+            sigma_data,
+            noise_previous_obs=False,
+            upsampling_factor=upsampling_factor,
+            predict_change=predict_change,
         )
     # Seeded before each use, and the denoiser comes first: it is the same with and without an upsampler.
     torch.manual_seed(1)
-    agent = Agent(AgentConfig(DenoiserConfig(sizes(history), sigma_data), upsampler, num_actions))
+    denoiser = DenoiserConfig(sizes(history), sigma_data, predict_change=predict_change)
+    agent = Agent(AgentConfig(denoiser, upsampler, num_actions))
     torch.manual_seed(2)
     for parameter in agent.parameters():
         nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5 if parameter.ndim > 1 else 0.2)

@@ -16,6 +16,8 @@ from engine.errors import DiamondError
 from train.model.blocks import HEAD_DIM, FourierFeatures, GroupNorm, conv3x3, num_groups
 from train.model.unet import UNet
 
+FRAME_STD = 0.5  # of images in [-1, 1]
+
 
 @dataclass(frozen=True)
 class InnerModelConfig:
@@ -76,13 +78,24 @@ class InnerModelConfig:
 
 @dataclass(frozen=True)
 class DenoiserConfig:
-    """One network: its sizes, its noise scales, and the enlargement if it is an upsampler."""
+    """One network: its sizes, its noise scales, and the enlargement if it is an upsampler.
+
+    Differs from the paper: with `predict_change` what is diffused is a frame's difference from the newest of its
+    history (for an upsampler: from the enlarged frame), whose deviation `sigma_data` then is. A network that knows
+    nothing yet repeats what it was given, and a still picture stays as it is. The published networks predict frames.
+    """
 
     inner_model: InnerModelConfig = InnerModelConfig()
     sigma_data: float = 0.5
     sigma_offset_noise: float = 0.1
     noise_previous_obs: bool = True
     upsampling_factor: int | None = None
+    predict_change: bool = False
+
+    @property
+    def history_std(self) -> float:
+        """What the history's frames are divided by: their deviation."""
+        return FRAME_STD if self.predict_change else self.sigma_data
 
     @property
     def is_upsampler(self) -> bool:
@@ -184,14 +197,21 @@ class Denoiser(nn.Module):
 
     def raw_output(self, x: Tensor, history: Tensor, actions: Tensor | None, pre: Preconditioning) -> Tensor:
         """F_theta on a noisy frame x (B, C, H, W) and its history (B, frames*C, H, W), oldest frame first."""
+        x = x - self.origin(history)
         return self.inner_model(
-            x * pre.c_in, history / self.cfg.sigma_data, pre.c_noise, pre.c_noise_cond, actions
+            x * pre.c_in, history / self.cfg.history_std, pre.c_noise, pre.c_noise_cond, actions
         )
 
+    def origin(self, history: Tensor) -> Tensor:
+        """What predictions are relative to: the newest frame of the history (B, C, H, W), or 0."""
+        channels = self.cfg.inner_model.img_channels
+        newest = history[:, -channels:]
+        return newest if self.cfg.predict_change else torch.zeros_like(newest)
+
     @torch.no_grad()
-    def quantised_prediction(self, x: Tensor, raw: Tensor, pre: Preconditioning) -> Tensor:
-        """Eq. 7 of Karras 2022, then clamped to [-1, 1] and truncated to 256 grey levels."""
-        d = (pre.c_skip * x + pre.c_out * raw).clamp(-1, 1)
+    def quantised_prediction(self, x: Tensor, raw: Tensor, pre: Preconditioning, origin: Tensor) -> Tensor:
+        """Eq. 7 of Karras 2022 around `origin`, then clamped to [-1, 1] and truncated to 256 grey levels."""
+        d = (origin + pre.c_skip * (x - origin) + pre.c_out * raw).clamp(-1, 1)
         return ((d + 1) / 2 * 255).trunc() / 255 * 2 - 1
 
     @torch.no_grad()
@@ -200,7 +220,8 @@ class Denoiser(nn.Module):
     ) -> Tensor:
         """The predicted clean frame for noise levels sigma (B,): (B, C, H, W), quantised, in [-1, 1]."""
         pre = self.preconditioning(sigma, sigma_cond)
-        return self.quantised_prediction(x, self.raw_output(x, history, actions, pre), pre)
+        raw = self.raw_output(x, history, actions, pre)
+        return self.quantised_prediction(x, raw, pre, self.origin(history))
 
     def enlarge(self, low_res: Tensor) -> Tensor:
         """Bicubic enlargement of low-res frames (B, C, h, w) to the upsampler's size."""
