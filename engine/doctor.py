@@ -15,9 +15,10 @@ from engine.catalog import own_home, own_worlds
 from engine.cuda.gpu import describe_gpu, driver_version
 from engine.cuda.runtime import Cuda
 from engine.errors import DiamondError
+from engine.own_files import folder_bytes
 from engine.space import available_memory_bytes, free_disk_bytes, size_text
 from engine.tensorrt import flavour
-from engine.tensorrt.plan_cache import PLANS, folder_bytes
+from engine.tensorrt.plan_cache import PLANS
 
 CPU_WHEEL, GPU_WHEEL = "onnxruntime", "onnxruntime-gpu"
 
