@@ -70,9 +70,7 @@ class OwnFiles:
         except OSError as error:
             raise cannot_write(self.folder, error) from error
         self._require_own(self.folder, found, stat.S_ISDIR, "a directory")
-        require_disk(
-            self.folder, len(content), f"the {self._what}", f"free some space: rm -r {self.folder}"
-        )
+        require_disk(self.folder, len(content), f"the {self._what}", f"free some space: rm -r {self.folder}")
         with WholeFile(self.folder / name) as whole:
             if hasattr(os, "fchmod"):
                 os.fchmod(whole.file.fileno(), 0o600)  # whatever the umask lets others do

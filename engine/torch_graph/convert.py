@@ -33,7 +33,10 @@ def graph_module(spec: GraphSpec) -> Any:
         raise DiamondError(
             f"{spec.path}: is written in opset {graph.opset}", f"{OLDEST_OPSET} to {NEWEST_OPSET}", _FIX
         )
-    for side, ours, theirs in (("inputs", spec.inputs, graph.inputs), ("outputs", spec.outputs, graph.outputs)):
+    for side, ours, theirs in (
+        ("inputs", spec.inputs, graph.inputs),
+        ("outputs", spec.outputs, graph.outputs),
+    ):
         if set(ours) != set(theirs):
             raise DiamondError(f"{spec.path}: {spec}: {side} {sorted(theirs)}", f"{sorted(ours)}", _FIX)
     return _Converter(spec, graph).module()

@@ -139,7 +139,9 @@ def _reduce_mean(op: Operator) -> Any:
 def _reshape(op: Operator) -> Any:
     shape = op.ints(1)
     if 0 in shape and not op.attribute("allowzero", 0):
-        raise op.fail(f"to {shape}, where 0 stands for an axis of the input", "lengths, at most one of them -1")
+        raise op.fail(
+            f"to {shape}, where 0 stands for an axis of the input", "lengths, at most one of them -1"
+        )
     op.ignore("allowzero")
     return op.call(op.torch.reshape, op.tensor(0), shape)
 

@@ -61,9 +61,7 @@ def read_graph(spec: GraphSpec) -> OnnxGraph:
     onnx = onnx_library()
     try:
         model = onnx.load(str(spec.path))
-        constants = {
-            tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer
-        }
+        constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
         nodes = tuple(_node(onnx, node) for node in model.graph.node)
     except DiamondError:
         raise
