@@ -1,8 +1,8 @@
 """Files of the user's own that are opened only where nobody else could have written them.
 
-Opening a plan or a program runs what it holds. So one is only ever read from here, through a handle whose owner and mode
-are checked: it must be the user's, and nobody else may be able to write it or its directory. One in a bundle is never
-looked at.
+Opening a plan or a program runs what it holds. So one is only ever read from here, through a handle whose owner and
+mode are checked: it must be the user's, and nobody else may be able to write it or its directory. One in a bundle is
+never looked at.
 """
 
 import os

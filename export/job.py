@@ -3,7 +3,7 @@
     a training run, a release    fp32 graphs are exported from PyTorch and compared with it (export.assemble)
     a world                      other precisions are made from its fp32 graphs (export.add_precision), without torch
 
-and, where asked for, the TensorRT plans of its graphs (export.plans), or compiled programs of PyTorch (export.programs).
+and, where asked for, the TensorRT plans of its graphs (export.plans), or programs of PyTorch (export.programs).
 
 The published world and copies of embedded ones go where `engine.catalog` finds them by name.
 """

@@ -7,7 +7,6 @@ are imported only when their backend is opened; PyTorch's, which takes seconds, 
 """
 
 from collections.abc import Callable
-
 from importlib.util import find_spec
 
 from engine.accelerator import found_accelerator

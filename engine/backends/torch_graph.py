@@ -1,8 +1,8 @@
 """PyTorch, the extra `torch`: the same graphs as exported programs, on NVIDIA, AMD and Apple GPUs, and on the CPU.
 
-Each graph is read once, exported, and kept in the user's own directory; `diamond-export --target torch` keeps a compiled form
-beside it, which later starts take. On an NVIDIA GPU a world is played as one CUDA graph a frame, as with `trt`; elsewhere,
-or where cuda-python is missing, graph by graph.
+Each graph is read once, exported, and kept in the user's own directory; `diamond-export --target torch` keeps a
+compiled form beside it, which later starts take. On an NVIDIA GPU a world is played as one CUDA graph a frame, as
+with `trt`; elsewhere, or where cuda-python is missing, graph by graph.
 """
 
 from collections import Counter

@@ -1,7 +1,7 @@
 """An ONNX graph becomes a PyTorch module, operator by operator: a `torch.fx` graph over the file's own weights.
 
-Types stay those of the file, so precision is where the exporter put it. Weights of convolutions lie channels-last, which
-makes every feature map lie so too.
+Types stay those of the file, so precision is where the exporter put it. Weights of convolutions lie channels-last,
+which makes every feature map lie so too.
 """
 
 from typing import Any

@@ -1,10 +1,10 @@
 """A program in somebody else's stream and buffers, as a captured frame wants it (`engine.cuda.enqueued`).
 
 Three things that PyTorch does by itself have to be said here. The stream is not its own, so it is told which one is
-current. Buffers are bare addresses, so tensors are laid over them. And what it allocates on the way must still be there,
-at the same addresses, whenever the captured graph is replayed: so it comes from a pool of the graph's own, which lives as
-long as the graph, and from which nothing else is served. Within the pool PyTorch reuses memory in the stream's order, which
-is the order of every replay.
+current. Buffers are bare addresses, so tensors are laid over them. And what it allocates on the way must still be
+there, at the same addresses, whenever the captured graph is replayed: so it comes from a pool of the graph's own,
+which lives as long as the graph, and from which nothing else is served. Within the pool PyTorch reuses memory in the
+stream's order, which is the order of every replay.
 """
 
 from collections.abc import Callable, Mapping

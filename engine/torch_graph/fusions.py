@@ -5,6 +5,7 @@ groups are large, statistics row by row. PyTorch has a kernel for the whole, in 
 not known here stays as it is: slower, and right.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -60,9 +61,11 @@ def _found_norm(
     if len(shape) != 4 or shape[0] != 1:
         return None
     for groups in group_counts:
-        for form in (_small_norm, _large_norm):
+        if shape[1] % groups:
+            continue
+        for form in _norms(shape, groups):
             bound: dict[str, Any] = {}
-            if shape[1] % groups == 0 and _unify(form(shape, groups), last, bound, {}):
+            if _unify(form, last, bound, {}):
                 norm = {name: _plain(root, value) for name, value in bound.items()}
                 sizes = [like[norm[name]].numel() for name in ("gain", "shift")]
                 fits = tuple(like[norm["x"]].shape) == shape and sizes == [shape[1]] * 2
@@ -79,18 +82,23 @@ def _group_counts(graph: Any) -> list[int]:
 
 
 @cache
-def _small_norm(shape: tuple[int, ...], groups: int) -> Any:
-    """As `export.layers.group_norm` writes it where groups are small."""
+def _norms(shape: tuple[int, ...], groups: int) -> tuple[Any, ...]:
+    """The forms that a norm of such a feature map may have."""
+    per_group = math.prod(shape) // groups
+    return _small_norm(shape, groups, -1), _small_norm(shape, groups, per_group), _large_norm(shape, groups)
+
+
+def _small_norm(shape: tuple[int, ...], groups: int, length: int) -> Any:
+    """As `export.layers.group_norm` writes it where groups are small; `length` as the reshape says it."""
     torch = torch_library()
     graph, call, given = _form()
     x = given("x")
-    flat = call(torch.reshape, (x, (1, groups, -1)))
+    flat = call(torch.reshape, (x, (1, groups, length)))
     scale = {"weight": given("one"), "bias": given("zero"), "eps": given("eps")}
     normed = call(torch.reshape, (call(torch.nn.functional.instance_norm, (flat,), scale), shape))
     return graph.output(call(torch.add, (call(torch.mul, (normed, given("gain"))), given("shift"))))
 
 
-@cache
 def _large_norm(shape: tuple[int, ...], groups: int) -> Any:
     """As `export.layers.group_norm` writes it where groups are large."""
     torch = torch_library()

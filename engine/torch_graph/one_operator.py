@@ -1,8 +1,8 @@
 """One ONNX operator on its way into a PyTorch graph: what it reads, as `engine.torch_graph.operators` asks for it.
 
 Whatever an operator asks for in vain is an error that names the file, the node and the operator. Beside every node of
-the new graph goes an empty tensor of its shape and type, computed by PyTorch itself: so a mistake shows at the node that
-makes it, and forms that depend on shapes can be chosen.
+the new graph goes an empty tensor of its shape and type, computed by PyTorch itself: so a mistake shows at the node
+that makes it, and forms that depend on shapes can be chosen.
 """
 
 from collections.abc import Callable, Mapping

@@ -149,8 +149,11 @@ def _reshape(op: Operator) -> Any:
 def _resize(op: Operator) -> Any:
     """Enlargement of images by whole numbers, nearest: each pixel becomes a block."""
     op.require("mode", "nearest")
+    corners = op.attribute("coordinate_transformation_mode", "half_pixel") == "asymmetric"
     op.require("coordinate_transformation_mode", "half_pixel", "asymmetric")
-    op.require("nearest_mode", "round_prefer_floor", "floor")
+    rounding = op.attribute("nearest_mode", "round_prefer_floor")
+    if rounding != ("floor" if corners else "round_prefer_floor"):  # either pair makes blocks
+        raise op.fail(f"attribute nearest_mode is {rounding!r}")
     op.require("antialias", 0)
     op.ignore("cubic_coeff_a", "exclude_outside", "extrapolation_value", "keep_aspect_ratio_policy")
     x = op.tensor(0)

@@ -1,7 +1,7 @@
 """A program of PyTorch: made from a graph, exported or compiled, as bytes and ready to run.
 
-`torch.export` writes down the operators of a graph once; such a program runs without any model code. AOTInductor makes machine
-code of it, where there is a compiler. Knows nothing of files.
+`torch.export` writes down the operators of a graph once; such a program runs without any model code. AOTInductor
+makes machine code of it, where there is a compiler. Knows nothing of files.
 """
 
 import io

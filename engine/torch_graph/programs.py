@@ -1,8 +1,9 @@
 """The program of a graph: the one that was kept where it fits, else a new one, which is then kept.
 
-Two forms a graph: exported, made by the first start, and compiled, made only when `diamond-export --target torch` asks
-for it, and taken first. Beside each lies its sidecar, written last and read first: without one, or with one that does not
-fit, there is no program. Loading one may run what it holds, so all lie in the user's own directory (`engine.own_files`).
+Two forms a graph: exported, made by the first start, and compiled, made only when `diamond-export --target torch`
+asks for it, and taken first. Beside each lies its sidecar, written last and read first: without one, or with one that
+does not fit, there is no program. Loading one may run what it holds, so all lie in the user's own directory
+(`engine.own_files`).
 """
 
 import dataclasses
