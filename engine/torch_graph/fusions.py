@@ -13,6 +13,7 @@ from typing import Any
 from engine.torch_graph.bindings import torch_library
 
 Call = Callable[..., Any]
+_NUMBERS = {"one", "zero", "eps"}  # what a norm's form takes for granted about its constants
 
 
 def fuse(root: Any, graph: Any, like: Mapping[Any, Any]) -> None:
@@ -66,7 +67,7 @@ def _found_norm(
         for form in _norms(shape, groups):
             bound: dict[str, Any] = {}
             if _unify(form, last, bound, {}):
-                norm = {name: _plain(root, value) for name, value in bound.items()}
+                norm = bound | {name: _plain(root, bound[name]) for name in _NUMBERS & bound.keys()}
                 sizes = [like[norm[name]].numel() for name in ("gain", "shift")]
                 fits = tuple(like[norm["x"]].shape) == shape and sizes == [shape[1]] * 2
                 if fits and norm.get("one", 1) == 1 and norm["zero"] == 0 and isinstance(norm["eps"], float):
@@ -85,7 +86,8 @@ def _group_counts(graph: Any) -> list[int]:
 def _norms(shape: tuple[int, ...], groups: int) -> tuple[Any, ...]:
     """The forms that a norm of such a feature map may have."""
     per_group = math.prod(shape) // groups
-    return _small_norm(shape, groups, -1), _small_norm(shape, groups, per_group), _large_norm(shape, groups)
+    small = (_small_norm(shape, groups, length) for length in (-1, per_group))
+    return *small, *(_large_norm(shape, groups, folded) for folded in (False, True))
 
 
 def _small_norm(shape: tuple[int, ...], groups: int, length: int) -> Any:
@@ -99,8 +101,8 @@ def _small_norm(shape: tuple[int, ...], groups: int, length: int) -> Any:
     return graph.output(call(torch.add, (call(torch.mul, (normed, given("gain"))), given("shift"))))
 
 
-def _large_norm(shape: tuple[int, ...], groups: int) -> Any:
-    """As `export.layers.group_norm` writes it where groups are large."""
+def _large_norm(shape: tuple[int, ...], groups: int, folded: bool) -> Any:
+    """As `export.layers.group_norm` writes it where groups are large; `folded`: gain and shift come by groups."""
     torch = torch_library()
     graph, call, given = _form()
     x, channels = given("x"), shape[1]
@@ -114,8 +116,11 @@ def _large_norm(shape: tuple[int, ...], groups: int) -> Any:
     variance = call(torch.sub, (mean(call(torch.mul, (x, x))), call(torch.mul, (mean_x, mean_x))))
     above = call(torch.add, (call(torch.maximum, (variance, given("zero"))), given("eps")))
     scale = call(torch.reciprocal, (call(torch.sqrt, (above,)),))
-    a = call(torch.mul, (call(torch.reshape, (given("gain"), split)), scale))
-    b = call(torch.sub, (call(torch.reshape, (given("shift"), split)), call(torch.mul, (mean_x, a))))
+    gain, shift = (
+        given(name) if folded else call(torch.reshape, (given(name), split)) for name in ("gain", "shift")
+    )
+    a = call(torch.mul, (gain, scale))
+    b = call(torch.sub, (shift, call(torch.mul, (mean_x, a))))
     scaled = call(torch.mul, (x, call(torch.reshape, (a, spread))))
     return graph.output(call(torch.add, (scaled, call(torch.reshape, (b, spread)))))
 
