@@ -7,7 +7,7 @@ import pytest
 
 from engine import catalog
 from engine.errors import DiamondError
-from engine.own_files import OwnFiles, folder_bytes
+from engine.own_files import folder_bytes
 from engine.tensorrt.plan_cache import PlanCache
 
 

@@ -1,7 +1,7 @@
 """The backend torch on the CPU: the frames that `ort` paints; when auto takes it; what it says where it cannot run.
 
-Bounds: fp32 evaluations differ from ONNX Runtime's by one grey level on at most 0.5 % of the values; fp16 and bf16 ones by
-half a level on average. Rollouts: fp32 above 50 dB, fp16 and bf16 above 35 dB, the worst of the frames.
+Bounds: fp32 evaluations differ from ONNX Runtime's by one grey level on at most 0.5 % of the values; fp16 and bf16
+ones by half a level on average. Rollouts: fp32 above 50 dB, fp16 and bf16 above 35 dB, the worst of the frames.
 """
 
 import builtins
@@ -39,8 +39,6 @@ from tests.engine.torch_graph.small_graphs import product  # noqa: E402
 
 if Device().kind != "cpu":
     pytest.skip("there is a GPU: test_torch_graph_gpu.py is for it", allow_module_level=True)
-
-PUBLISHED = Path(__file__).parents[2] / "golden" / "published_tiny"
 
 
 @pytest.fixture
@@ -244,66 +242,65 @@ def test_without_whole_frames_it_says_why(
 # Choosing it.
 
 
+def opener(opened: list[str], name: str, missing: bool = False, last_resort: str = "") -> Any:
+    """Opens a backend in numpy by another's name, and notes it."""
+
+    def open_(threads: int | None) -> Backend:
+        opened.append(name)
+        if missing:
+            raise DiamondError(f"backend {name}: not installed", "", f"pip install {name}")
+        backend = NumpyBackend()
+        backend.name, backend.last_resort = name, last_resort  # type: ignore[misc]
+        return backend
+
+    return open_
+
+
 @pytest.fixture
-def choices(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Backends in numpy by the names of ours: trt is missing, torch is on a GPU, ort works. Gives what was opened."""
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """On a made-up machine trt is missing, torch and ort work, and no GPU is found. Gives what was opened."""
     opened: list[str] = []
-
-    def opener(name: str, **changes: Any) -> Callable[[int | None], Backend]:
-        def open_(threads: int | None) -> Backend:
-            opened.append(name)
-            if changes.get("missing"):
-                raise DiamondError(f"backend {name}: not installed", "", f"pip install {name}")
-            backend = NumpyBackend()
-            backend.name = name  # type: ignore[misc]
-            backend.last_resort = changes.get("last_resort", "")
-            return backend
-
-        return open_
-
-    names = {"trt": opener("trt", missing=True), "torch": opener("torch"), "ort": opener("ort")}
-    monkeypatch.setattr(backends, "_OPENERS", names)
+    openers = {"trt": opener(opened, "trt", missing=True)}
+    openers |= {name: opener(opened, name) for name in ("torch", "ort")}
+    monkeypatch.setattr(backends, "_OPENERS", openers)
     monkeypatch.setattr(backends, "found_accelerator", lambda: False)
-    names["on the CPU"] = opener("torch", last_resort="it would run on the CPU, where others are faster")
-    names["none"] = opener("ort", missing=True)
-    choices_by_name.update(names)
-    del names["on the CPU"], names["none"]
     return opened
 
 
-choices_by_name: dict[str, Callable[[int | None], Backend]] = {}
+def on_the_cpu(opened: list[str]) -> Any:
+    return opener(opened, "torch", last_resort="it would run on the CPU, where others are faster")
 
 
-def test_auto_does_not_even_open_it_where_there_is_no_gpu(choices: list[str]) -> None:
+def test_auto_does_not_even_open_it_where_there_is_no_gpu(opened: list[str]) -> None:
     picked = open_backend("auto")
-    assert (picked.name, choices) == ("ort", ["trt", "ort"])
+    assert (picked.name, opened) == ("ort", ["trt", "ort"])
     assert picked.why == "picked by auto: not trt: not installed; torch: no GPU that PyTorch could use"
 
 
-def test_auto_takes_it_on_a_gpu(choices: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_takes_it_on_a_gpu(opened: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backends, "found_accelerator", lambda: True)
     picked = open_backend("auto")
-    assert (picked.name, choices) == ("torch", ["trt", "torch"])
+    assert (picked.name, opened) == ("torch", ["trt", "torch"])
     assert picked.why == "picked by auto: not trt: not installed"
 
 
 def test_auto_leaves_it_where_its_pytorch_has_no_use_for_the_gpu(
-    choices: list[str], monkeypatch: pytest.MonkeyPatch
+    opened: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backends, "found_accelerator", lambda: True)
-    monkeypatch.setitem(backends._OPENERS, "torch", choices_by_name["on the CPU"])
+    monkeypatch.setitem(backends._OPENERS, "torch", on_the_cpu(opened))
     picked = open_backend("auto")
-    assert (picked.name, choices) == ("ort", ["trt", "torch", "ort"])
+    assert (picked.name, opened) == ("ort", ["trt", "torch", "ort"])
     assert "torch: it would run on the CPU, where others are faster" in picked.why
 
 
 @pytest.mark.parametrize("accelerator", [False, True])
 def test_auto_takes_it_on_the_cpu_where_nothing_else_works(
-    choices: list[str], monkeypatch: pytest.MonkeyPatch, accelerator: bool
+    opened: list[str], monkeypatch: pytest.MonkeyPatch, accelerator: bool
 ) -> None:
     monkeypatch.setattr(backends, "found_accelerator", lambda: accelerator)
-    monkeypatch.setitem(backends._OPENERS, "torch", choices_by_name["on the CPU"])
-    monkeypatch.setitem(backends._OPENERS, "ort", choices_by_name["none"])
+    monkeypatch.setitem(backends._OPENERS, "torch", on_the_cpu(opened))
+    monkeypatch.setitem(backends._OPENERS, "ort", opener(opened, "ort", missing=True))
     picked = open_backend("auto")
     assert picked.name == "torch"
     assert picked.why.startswith("picked by auto: the first that runs here; trt: not installed; ")
