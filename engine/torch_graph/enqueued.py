@@ -44,7 +44,7 @@ class CudaWork:
         self._torch = torch_library()
         self._pool: Any = None
 
-    def within(self, stream: int) -> AbstractContextManager[None]:
+    def within(self, stream: int) -> AbstractContextManager[Any]:
         """Around an evaluation: work goes to the stream, memory comes from the pool."""
         cuda = self._torch.cuda
         if self._pool is None:
@@ -58,7 +58,7 @@ class CudaWork:
         except BaseException:
             stack.close()
             raise
-        return stack  # type: ignore[return-value]  # an ExitStack gives itself; nobody asks
+        return stack
 
     def close(self) -> None:
         """Gives the pool back, once no captured graph uses it any more."""

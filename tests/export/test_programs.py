@@ -12,11 +12,11 @@ import pytest
 pytest.importorskip("torch", reason="the extra `torch` is not installed")
 pytest.importorskip("onnx", reason="the extra `torch` is not installed")
 
-from engine.errors import DiamondError  # noqa: E402
-from engine.torch_graph import bindings, programs  # noqa: E402
-from engine.torch_graph.program import COMPILED, Program, exported_program, from_bytes, to_bytes  # noqa: E402
-from export import job as job_module  # noqa: E402
-from export.job import ExportJob, export_world  # noqa: E402
+from engine.errors import DiamondError
+from engine.torch_graph import bindings, programs
+from engine.torch_graph.program import COMPILED, Program, exported_program, from_bytes, to_bytes
+from export import job as job_module
+from export.job import ExportJob, export_world
 
 
 @pytest.fixture
