@@ -162,7 +162,7 @@ class Programs:
                 return False
             except Unfit as unfit:
                 self._say_why(spec, COMPILED, unfit)
-        self._say(f"{spec}: compiling for {self.device.name}, about half a minute")
+        self._say(f"{spec}: compiling for {self.device.name}, half a minute or more")
         began = time.perf_counter()
         exported = export(spec, self.device)
         data, types = compile_program(spec, exported), heavy_types(exported)
