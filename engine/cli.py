@@ -39,7 +39,7 @@ def play(
     backend: Annotated[
         str,
         typer.Option(
-            help="trt, ort, openvino; auto picks and says why; one asked for by name never falls back",
+            help="trt, torch, ort, openvino; auto picks and says why; one asked for by name never falls back",
             rich_help_panel=RUNS,
         ),
     ] = "auto",

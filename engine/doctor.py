@@ -15,9 +15,11 @@ from engine.catalog import own_home, own_worlds
 from engine.cuda.gpu import describe_gpu, driver_version
 from engine.cuda.runtime import Cuda
 from engine.errors import DiamondError
+from engine.own_files import folder_bytes
 from engine.space import available_memory_bytes, free_disk_bytes, size_text
 from engine.tensorrt import flavour
-from engine.tensorrt.plan_cache import PLANS, folder_bytes
+from engine.tensorrt.plan_cache import PLANS
+from engine.torch_graph.programs import PROGRAMS
 
 CPU_WHEEL, GPU_WHEEL = "onnxruntime", "onnxruntime-gpu"
 
@@ -114,7 +116,11 @@ def _needs_full() -> bool:
 
 
 def _caches() -> Iterator[Finding]:
-    for name, folder in (("worlds", own_worlds()), ("plans", own_home() / PLANS)):
+    for name, folder in (
+        ("worlds", own_worlds()),
+        ("plans", own_home() / PLANS),
+        ("programs", own_home() / PROGRAMS),
+    ):
         size_bytes = folder_bytes(folder)
         text = f"{folder}: {size_text(size_bytes)}" + ("" if size_bytes else ", nothing yet")
         yield Finding(name, text + (f"; to be rid of them: rm -r {folder}" if size_bytes else ""))

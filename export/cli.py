@@ -3,6 +3,7 @@
 diamond-export csgo                       the published world: fetched, converted, verified; then: diamond-play csgo
 diamond-export --precision fp16           more precisions of a world that is here
 diamond-export csgo --precision fp16 --target trt      TensorRT plans of them, too, for the GPU of this machine
+diamond-export --precision bf16 --target torch         ... or programs of PyTorch, compiled for this machine
 diamond-export RUN --out WORLD            a world of one's own, from a training run
 """
 
@@ -37,7 +38,7 @@ def export(
     ] = "fp32",
     target: Annotated[
         str,
-        typer.Option(help="onnx, trt, or both with a comma; the ONNX graphs are always there"),
+        typer.Option(help="onnx, trt, torch, or several with commas; the ONNX graphs are always there"),
     ] = "onnx",
     force: Annotated[bool, typer.Option("--force", help="replace what is there already")] = False,
     name: Annotated[str | None, typer.Option(help="the world's name; default: the source's")] = None,

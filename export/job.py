@@ -3,7 +3,7 @@
     a training run, a release    fp32 graphs are exported from PyTorch and compared with it (export.assemble)
     a world                      other precisions are made from its fp32 graphs (export.add_precision), without torch
 
-and, where asked for, the TensorRT plans of its graphs (export.plans).
+and, where asked for, the TensorRT plans of its graphs (export.plans), or programs of PyTorch (export.programs).
 
 The published world and copies of embedded ones go where `engine.catalog` finds them by name.
 """
@@ -23,6 +23,8 @@ from engine.space import free_disk_bytes, memory_text, require_disk, size_text
 from engine.tensorrt.flavour import load_flavour
 from engine.tensorrt.network import BuildOptions
 from engine.tensorrt.precisions import PRECISIONS as PLAN_PRECISIONS
+from engine.torch_graph.bindings import onnx_library, torch_library
+from engine.torch_graph.program import PRECISIONS as PROGRAM_PRECISIONS
 from export.options import PRECISIONS, TARGETS, RunOptions, Say
 
 DISK_FACTOR = 1.6  # of the fp32 graphs, for each precision: the new ones, and those that verification plays
@@ -83,6 +85,13 @@ class ExportJob:
                 f"of {', '.join(PLAN_PRECISIONS)}",
                 f"export {without[0]} by itself, without --target trt",
             )
+        without = [name for name in self.precisions if name not in PROGRAM_PRECISIONS]
+        if "torch" in self.targets and without:
+            raise DiamondError(
+                f"--target torch with --precision {without[0]}: the backend torch does not run it",
+                f"of {', '.join(PROGRAM_PRECISIONS)}",
+                f"export {without[0]} by itself, without --target torch",
+            )
         if "trt" not in self.targets and self.plan_options != BuildOptions():
             raise DiamondError(
                 "--opt-level or --workspace without plans to build", "--target trt beside them"
@@ -103,6 +112,9 @@ def export_world(job: ExportJob, say: Say = print) -> Path:
 
     if "trt" in job.targets:
         load_flavour()  # what is missing is said before anything takes long
+    if "torch" in job.targets:
+        torch_library()  # what is missing is said before anything takes long
+        onnx_library()
     source = Path(job.source)
     if job.source == PUBLISHED:
         world = _published(job, timed)
@@ -122,6 +134,10 @@ def export_world(job: ExportJob, say: Say = print) -> Path:
         from export.plans import make_plans
 
         make_plans(world, job.precisions, job.plan_options, job.force, timed)
+    if "torch" in job.targets:
+        from export.programs import make_programs
+
+        make_programs(world, job.precisions, job.force, timed)
     return world
 
 

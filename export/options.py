@@ -7,7 +7,7 @@ from pathlib import Path
 from engine.errors import DiamondError
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
-TARGETS = ("onnx", "trt")
+TARGETS = ("onnx", "trt", "torch")
 
 Say = Callable[[str], None]
 """Takes one line of progress at a time."""

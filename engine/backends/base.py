@@ -84,13 +84,14 @@ class Backend(ABC):
         name: as in `--backend`.
         precisions: those it runs well on this machine, best first; a world's others run only when asked for.
         why: how it came to be chosen, for people.
+        last_resort: why `auto` takes any other that works rather than this one; empty where it does not.
     """
 
     name: ClassVar[str]
     precisions: tuple[str, ...]
 
     def __init__(self) -> None:
-        self.why = ""
+        self.why = self.last_resort = ""
         self._graphs: list[Graph] = []
         self._closed = False
 

@@ -6,10 +6,10 @@ GPU to build: it compiles kernels when a plan first runs, and keeps those in a r
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from engine.graphs import GraphSpec
+from engine.kept import graph_files
 from engine.space import require_memory, size_text
 from engine.tensorrt.flavour import Flavour
 from engine.tensorrt.network import BuildOptions, configure, parse
@@ -83,12 +83,6 @@ def build_plan(
     build_s = time.perf_counter() - began
     say(f"{spec}: built in {build_s:.1f} s, {size_text(len(data))}; {parsed.types.in_words()}")
     return BuiltPlan(data, parsed.types, build_s, _serialized(flavour, spec, cache))
-
-
-def graph_files(path: Path) -> list[Path]:
-    """A graph's file and, where there is one, that of its weights."""
-    data = path.with_name(path.name + ".data")
-    return [path, data] if data.is_file() else [path]
 
 
 def _timing_cache(flavour: Flavour, spec: GraphSpec, config: Any, kept: bytes | None) -> Any:

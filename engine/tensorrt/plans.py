@@ -10,6 +10,7 @@ from dataclasses import asdict
 from engine.cuda.gpu import Gpu
 from engine.errors import DiamondError
 from engine.graphs import GraphSpec
+from engine.kept import Unfit, difference, graph_sha256, kept_stem
 from engine.tensorrt.building import BuiltPlan, build_plan
 from engine.tensorrt.flavour import Flavour
 from engine.tensorrt.network import ROWS, BuildOptions
@@ -17,21 +18,9 @@ from engine.tensorrt.opened import OpenPlan
 from engine.tensorrt.plan_cache import PlanCache
 from engine.tensorrt.precisions import PRECISIONS, counted
 from engine.tensorrt.progress import Say
-from engine.tensorrt.sidecar import (
-    NO_GPU,
-    RECIPE,
-    Circumstances,
-    Sidecar,
-    difference,
-    graph_sha256,
-    tensors_text,
-)
+from engine.tensorrt.sidecar import NO_GPU, RECIPE, Circumstances, Sidecar, tensors_text
 
 TIMING_CACHE = "timing.cache"
-
-
-class _Unfit(Exception):
-    """Why a kept plan is not used; `str` is for people."""
 
 
 class Plans:
@@ -67,7 +56,7 @@ class Plans:
         here = self.circumstances(spec)
         try:
             return self._open_kept(spec, here)
-        except _Unfit as unfit:
+        except Unfit as unfit:
             self._say_why(spec, unfit)
         return self._build_and_open(spec, here)
 
@@ -90,7 +79,7 @@ class Plans:
                     self._open_kept(spec, here).close()
                 self._say(f"{spec}: has a plan already")
                 return False
-            except _Unfit as unfit:
+            except Unfit as unfit:
                 self._say_why(spec, unfit)
         if self.gpu is None:
             self._keep(spec, here, self._build(spec), "not read back: there was no GPU to open it")
@@ -131,40 +120,40 @@ class Plans:
         """The plan that was kept, not yet open.
 
         Raises:
-            _Unfit: there is none, or it is for other circumstances, or not what was written.
+            Unfit: there is none, or it is for other circumstances, or not what was written.
         """
-        stem = _stem(spec, here.onnx_sha256)
+        stem = kept_stem(spec, here.onnx_sha256)
         text = self.cache.read(f"{stem}.json")
         if text is None:
-            raise _Unfit
+            raise Unfit
         try:
             sidecar = Sidecar.from_json(text, f"{stem}.json")
         except DiamondError as error:
-            raise _Unfit(error.what) from error
+            raise Unfit(error.what) from error
         if (differs := difference(sidecar.made_for, here)) is not None:
-            raise _Unfit(differs)
+            raise Unfit(differs)
         wanted = asdict(self.options)
         if self.options != BuildOptions() and sidecar.options != wanted:  # none asked for: any will do
-            raise _Unfit(f"options were {sidecar.options}, are {wanted}")
+            raise Unfit(f"options were {sidecar.options}, are {wanted}")
         data = self.cache.read(f"{stem}.plan")
         if data is None:
-            raise _Unfit(f"{stem}.plan is missing")
+            raise Unfit(f"{stem}.plan is missing")
         if hashlib.sha256(data).hexdigest() != sidecar.plan_sha256:
-            raise _Unfit(f"{stem}.plan is damaged")
+            raise Unfit(f"{stem}.plan is damaged")
         return data
 
     def _open_kept(self, spec: GraphSpec, here: Circumstances) -> OpenPlan:
         """Opens the plan that was kept; one that TensorRT refuses is unfit, not the user's to put right."""
         data = self._kept(spec, here)
         try:
-            return OpenPlan(self.flavour, spec, data, _stem(spec, here.onnx_sha256))
+            return OpenPlan(self.flavour, spec, data, kept_stem(spec, here.onnx_sha256))
         except DiamondError as error:
-            raise _Unfit(error.what) from error
+            raise Unfit(error.what) from error
 
     def _build_and_open(self, spec: GraphSpec, here: Circumstances) -> OpenPlan:
         """A new plan; kept only once it has been opened, which checks it."""
         built = self._build(spec)
-        plan = OpenPlan(self.flavour, spec, built.data, _stem(spec, here.onnx_sha256))
+        plan = OpenPlan(self.flavour, spec, built.data, kept_stem(spec, here.onnx_sha256))
         self._keep(spec, here, built, counted(plan.types) or "not told by TensorRT")
         return plan
 
@@ -174,7 +163,7 @@ class Plans:
         return build_plan(self.flavour, spec, target, self.options, self._say, timing_cache)
 
     def _keep(self, spec: GraphSpec, here: Circumstances, built: BuiltPlan, plan_types: str) -> None:
-        stem = _stem(spec, here.onnx_sha256)
+        stem = kept_stem(spec, here.onnx_sha256)
         self.cache.remove(f"{stem}.kernels")  # those of the plan before
         layers = {"network": built.types.in_words(), "plan": plan_types}
         sidecar = Sidecar(
@@ -189,7 +178,7 @@ class Plans:
         if built.timing_cache is not None:
             self.cache.write(TIMING_CACHE, built.timing_cache)
 
-    def _say_why(self, spec: GraphSpec, unfit: "_Unfit") -> None:
+    def _say_why(self, spec: GraphSpec, unfit: Unfit) -> None:
         if str(unfit):
             self._say(f"{spec}: its plan does not fit: {unfit}")
 
@@ -201,7 +190,3 @@ def _require_precision(spec: GraphSpec) -> None:
             f"one of {', '.join(PRECISIONS)}",
             "choose another --precision, or play with --backend ort",
         )
-
-
-def _stem(spec: GraphSpec, onnx_sha256: str) -> str:
-    return f"{spec.role}-{spec.precision}-{onnx_sha256[:12]}"

@@ -5,16 +5,15 @@ and computes something else. So what is here is held against what was there, and
 """
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from engine import kept
 from engine.errors import DiamondError
 from engine.fields import Fields
 from engine.graphs import GraphSpec
-from engine.tensorrt.building import graph_files
 
 RECIPE = "1"  # raise it when `engine.tensorrt.network` changes what is built from the same graph
 NO_GPU = "none"  # built where there was none, ahead of time
@@ -87,32 +86,7 @@ class Sidecar:
         )
 
 
-def difference(made_for: Circumstances, here: Circumstances) -> str | None:
-    """The first thing that differs, in words; None where nothing does."""
-    for field in dataclasses.fields(Circumstances):
-        then, now = getattr(made_for, field.name), getattr(here, field.name)
-        if then != now:
-            return f"{field.name} was {then}, is {now}"
-    return None
-
-
-def graph_sha256(spec: GraphSpec) -> str:
-    """Of the graph's file, and of the weights beside it where there are some."""
-    digest = hashlib.sha256()
-    for path in graph_files(spec.path):
-        try:
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-        except OSError as error:
-            raise DiamondError(f"{path}: cannot be read: {error.strerror}", "a readable file") from error
-    return digest.hexdigest()
-
-
 def tensors_text(spec: GraphSpec, rows: tuple[int, int, int]) -> str:
     """Inputs and outputs in words: "x float32 (1, 3, 30, 56), ... -> denoised float32 (...)"."""
-    inputs, outputs = (
-        ", ".join(f"{name} {tensor}" for name, tensor in sorted(side.items()))
-        for side in (spec.inputs, spec.outputs)
-    )
-    text = f"{inputs} -> {outputs}"
+    text = kept.tensors_text(spec)
     return f"{text}; any: {rows[0]} to {rows[-1]}" if "any" in text else text

@@ -119,6 +119,14 @@ def test_cache_sizes_and_how_to_be_rid_of_them(tmp_path: Path) -> None:
     )
 
 
+def test_programs_of_pytorch_are_counted(tmp_path: Path) -> None:
+    folder = tmp_path / "home" / "programs"
+    assert findings()["programs"].text == f"{folder}: 0 bytes, nothing yet"
+    folder.mkdir(parents=True)
+    (folder / "a.pt2").write_bytes(bytes(3000))
+    assert findings()["programs"].text == f"{folder}: 3.00 kB; to be rid of them: rm -r {folder}"
+
+
 def test_the_report_has_one_column_of_subjects() -> None:
     lines = report().splitlines()
     width = max(len(name) for name in findings())
@@ -131,5 +139,16 @@ def test_the_door_prints_the_report_of_this_machine(tmp_path: Path) -> None:
     run: Callable[..., Any] = subprocess.run
     done = run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    for subject in ("system", "GPU", "driver", "CUDA", "backend trt", "backend ort", "worlds", "plans"):
+    for subject in (
+        "system",
+        "GPU",
+        "driver",
+        "CUDA",
+        "backend trt",
+        "backend torch",
+        "backend ort",
+        "worlds",
+        "plans",
+        "programs",
+    ):
         assert any(line.startswith(subject) for line in done.stdout.splitlines()), subject

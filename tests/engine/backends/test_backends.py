@@ -25,7 +25,9 @@ def in_bf16(threads: int | None) -> Backend:
 
 @pytest.mark.parametrize("name", ["nope", "ORT", ""])
 def test_a_backend_that_does_not_exist_is_refused_with_the_list(name: str) -> None:
-    with pytest.raises(DiamondError, match=rf"backend '{name}'.*\n.*\['auto', 'trt', 'ort', 'openvino'\]"):
+    with pytest.raises(
+        DiamondError, match=rf"backend '{name}'.*\n.*\['auto', 'trt', 'torch', 'ort', 'openvino'\]"
+    ):
         open_backend(name)
 
 

@@ -57,7 +57,7 @@ def test_whatever_a_runtime_raises_is_a_reason_not_a_crash() -> None:
         OneResult(RuntimeError("no kernel image")).probe()
 
 
-@pytest.mark.parametrize("name", ["ort", "openvino"])
+@pytest.mark.parametrize("name", ["torch", "ort", "openvino"])
 def test_backends_that_work_here_pass(name: str) -> None:
     pytest.importorskip({"ort": "onnxruntime"}.get(name, name))
     open_backend(name).probe()

@@ -8,7 +8,8 @@ import pytest
 
 from engine.errors import DiamondError
 from engine.graphs import GraphSpec, signature
-from engine.tensorrt.sidecar import Circumstances, Sidecar, difference, graph_sha256, tensors_text
+from engine.kept import difference, graph_sha256
+from engine.tensorrt.sidecar import Circumstances, Sidecar, tensors_text
 from tests.engine.tiny_world import TINY
 
 HERE = Circumstances(

@@ -7,7 +7,8 @@ import pytest
 
 from engine import catalog
 from engine.errors import DiamondError
-from engine.tensorrt.plan_cache import PlanCache, folder_bytes
+from engine.own_files import folder_bytes
+from engine.tensorrt.plan_cache import PlanCache
 
 
 @pytest.fixture
