@@ -32,6 +32,19 @@ SMALL_WORLD_PRESETS: dict[str, dict[str, SamplerConfig | None]] = {
 }
 
 
+# A network that predicts changes paints a frame in one evaluation; further ones sharpen what moves.
+CHANGE_PRESETS: dict[str, dict[str, SamplerConfig | None]] = {
+    "fast": {
+        **SMALL_WORLD_PRESETS["fast"],
+        "denoiser": SamplerConfig(steps=1, s_cond=0.005, initial_std=5.0),
+    },
+    "quality": {
+        **SMALL_WORLD_PRESETS["quality"],
+        "denoiser": SamplerConfig(steps=3, sigma_min=0.05, s_cond=0.005, initial_std=5.0),
+    },
+}
+
+
 def _agent(
     denoiser: InnerModelConfig, upsampler: InnerModelConfig, change_std: float | None = None
 ) -> AgentConfig:
@@ -80,7 +93,7 @@ def _freedoom() -> WorldRecipe:
             crop=(80, 140),
             sigma_loc=0.5,
         ),
-        presets=SMALL_WORLD_PRESETS,
+        presets=CHANGE_PRESETS,
         default_preset="fast",
     )
 
