@@ -32,30 +32,23 @@ SMALL_WORLD_PRESETS: dict[str, dict[str, SamplerConfig | None]] = {
 }
 
 
-# A network that predicts changes paints a frame in one evaluation; further ones sharpen what moves.
-CHANGE_PRESETS: dict[str, dict[str, SamplerConfig | None]] = {
+# From noise that no frame's brightness shows through: otherwise a rollout fades, see docs/freedoom.md.
+FREEDOOM_PRESETS: dict[str, dict[str, SamplerConfig | None]] = {
     "fast": {
         **SMALL_WORLD_PRESETS["fast"],
-        "denoiser": SamplerConfig(steps=1, s_cond=0.005, initial_std=5.0),
+        "denoiser": SamplerConfig(steps=2, sigma_min=0.3, sigma_max=20.0, s_cond=0.005, initial_std=20.0),
     },
     "quality": {
         **SMALL_WORLD_PRESETS["quality"],
-        "denoiser": SamplerConfig(steps=3, sigma_min=0.05, s_cond=0.005, initial_std=5.0),
+        "denoiser": SamplerConfig(steps=4, sigma_min=0.1, sigma_max=20.0, s_cond=0.005, initial_std=20.0),
     },
 }
 
 
-def _agent(
-    denoiser: InnerModelConfig, upsampler: InnerModelConfig, change_std: float | None = None
-) -> AgentConfig:
-    """Both networks in the published arrangement: 51 actions, enlargement by 5, noise on the denoiser's history.
-
-    With a `change_std` the denoiser predicts changes of that deviation.
-    """
+def _agent(denoiser: InnerModelConfig, upsampler: InnerModelConfig) -> AgentConfig:
+    """Both networks in the published arrangement: 51 actions, enlargement by 5, noise on the denoiser's history."""
     return AgentConfig(
-        DenoiserConfig(denoiser, sigma_data=change_std, sigma_offset_noise=0.03, predict_change=True)
-        if change_std is not None
-        else DenoiserConfig(denoiser),
+        DenoiserConfig(denoiser),
         DenoiserConfig(upsampler, noise_previous_obs=False, upsampling_factor=5),
         num_actions=51,
     )
@@ -69,20 +62,18 @@ def _freedoom() -> WorldRecipe:
             InnerModelConfig(4, 256, (2, 2, 2), (64, 64, 96), (False, False, True), patch_size=2),
             # Patches of 2x2: 0.4 of the time that a U-Net over 150x280 pixels with 16 channels takes.
             InnerModelConfig(1, 128, (1, 1, 1, 1), (32, 32, 64, 64), (False,) * 4, patch_size=2),
-            change_std=0.16,  # measured in the recordings
         ),
         denoiser=NetworkTraining(
-            steps=12_000,
+            steps=9_000,
             batch_size=16,
             grad_accumulation=2,
             lr=1e-3,
-            decay_fraction=0.3,
+            decay_fraction=0.1,
             max_grad_norm=1.0,
-            sigma_loc=-1.2,
-            sigma_scale=1.2,
-            start_fraction=0.5,  # few-step sampling lives at high noise, see docs/freedoom.md
-            history_sigma_loc=-4.0,
-            history_sigma_scale=1.0,
+            sigma_loc=0.8,  # few-step sampling lives at high noise, see docs/freedoom.md
+            sigma_scale=1.4,
+            start_fraction=0.4,
+            history_sigma_loc=-2.5,
         ),
         upsampler=NetworkTraining(
             steps=10_000,
@@ -93,7 +84,7 @@ def _freedoom() -> WorldRecipe:
             crop=(80, 140),
             sigma_loc=0.5,
         ),
-        presets=CHANGE_PRESETS,
+        presets=FREEDOOM_PRESETS,
         default_preset="fast",
     )
 
