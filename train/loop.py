@@ -155,6 +155,8 @@ def train_network(
                 save(step)
             if step % cfg.sheet_every == 0 and group.leads:
                 on_sheet(ema, step)
+            if group.size == 1:  # several agree on it in the next step
+                stops = float(stop_requested())
 
     # 5. The end, or Ctrl-C.
     save(step)

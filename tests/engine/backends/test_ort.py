@@ -158,7 +158,7 @@ def test_without_onnx_runtime_it_says_how_to_install_it(monkeypatch: pytest.Monk
     real_import: Callable[..., ModuleType] = builtins.__import__
 
     def no_onnxruntime(name: str, *args: Any, **kwargs: Any) -> ModuleType:
-        if name in ("onnxruntime", "openvino"):
+        if name in ("onnxruntime", "openvino", "torch"):
             raise ImportError(f"No module named {name!r}")
         return real_import(name, *args, **kwargs)
 
