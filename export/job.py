@@ -78,20 +78,17 @@ class ExportJob:
         for target in self.targets:
             if target not in TARGETS:
                 raise DiamondError(f"--target {target}", f"one or more of {', '.join(TARGETS)}")
-        without = [name for name in self.precisions if name not in PLAN_PRECISIONS]
-        if "trt" in self.targets and without:
-            raise DiamondError(
-                f"--target trt with --precision {without[0]}: TensorRT plans are not made of it",
-                f"of {', '.join(PLAN_PRECISIONS)}",
-                f"export {without[0]} by itself, without --target trt",
-            )
-        without = [name for name in self.precisions if name not in PROGRAM_PRECISIONS]
-        if "torch" in self.targets and without:
-            raise DiamondError(
-                f"--target torch with --precision {without[0]}: the backend torch does not run it",
-                f"of {', '.join(PROGRAM_PRECISIONS)}",
-                f"export {without[0]} by itself, without --target torch",
-            )
+        for target, precisions, why in (
+            ("trt", PLAN_PRECISIONS, "TensorRT plans are not made of it"),
+            ("torch", PROGRAM_PRECISIONS, "the backend torch does not run it"),
+        ):
+            without = [name for name in self.precisions if name not in precisions]
+            if target in self.targets and without:
+                raise DiamondError(
+                    f"--target {target} with --precision {without[0]}: {why}",
+                    f"of {', '.join(precisions)}",
+                    f"export {without[0]} by itself, without --target {target}",
+                )
         if "trt" not in self.targets and self.plan_options != BuildOptions():
             raise DiamondError(
                 "--opt-level or --workspace without plans to build", "--target trt beside them"
