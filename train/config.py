@@ -12,6 +12,7 @@ from typing import Any
 from engine.errors import DiamondError
 from engine.schedule import SamplerConfig
 from train.model.agent import AgentConfig
+from train.optimizer import OPTIMIZERS
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class NetworkTraining:
     steps: int
     batch_size: int
     grad_accumulation: int = 1
+    optimizer: str = "adamw"  # or "muon"
     lr: float = 1e-4
     weight_decay: float = 1e-2
     eps: float = 1e-8
@@ -66,6 +68,8 @@ class NetworkTraining:
         ):
             if not 0 <= getattr(self, name) <= 1:
                 raise DiamondError(f"{name} is {getattr(self, name)}", expected="a fraction from 0 to 1")
+        if self.optimizer not in OPTIMIZERS:
+            raise DiamondError(f"optimizer is {self.optimizer!r}", expected="one of " + ", ".join(OPTIMIZERS))
         if self.crop is not None:
             object.__setattr__(self, "crop", tuple(self.crop))
 
@@ -141,10 +145,15 @@ def override(recipe: WorldRecipe, assignments: list[str]) -> WorldRecipe:
             ok = value is None or (
                 isinstance(value, list) and len(value) == 2 and all(type(v) is int for v in value)
             )
+        elif isinstance(current, str):
+            ok = isinstance(value, str)
         elif isinstance(current, bool):
             ok = isinstance(value, bool)
         elif isinstance(current, float):
             ok = isinstance(value, int | float) and not isinstance(value, bool)
+            value = (
+                float(value) if ok else value
+            )  # else the next override would take the field for a whole number
         else:
             ok = type(value) is int
         if not ok:

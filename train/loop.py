@@ -23,7 +23,7 @@ from train.checkpoint import RunInfo, load_checkpoint, save_checkpoint
 from train.config import NetworkTraining
 from train.loss import PlayStart, SigmaDistribution, denoising_loss
 from train.model import Denoiser
-from train.optimizer import OptimizerConfig, make_optimizer
+from train.optimizer import MuonAndAdamW, OptimizerConfig, make_optimizer
 from train.parallel import ALONE, Group
 from train.rollout import sample
 from train.rollout_pool import RolloutPool
@@ -74,7 +74,7 @@ def train_network(
     ema.load_state_dict(network.state_dict())
     if cfg.channels_last:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = make_optimizer(network, OptimizerConfig(cfg.lr, cfg.weight_decay, cfg.eps))
+    optimizer = make_optimizer(network, OptimizerConfig(cfg.lr, cfg.weight_decay, cfg.eps, cfg.optimizer))
     step, saved_rollouts = 0, None
     if resume and (folder / "checkpoint.pt").is_file():
         saved = restore(folder, network, ema, optimizer)
@@ -237,7 +237,7 @@ def update_ema(ema: nn.Module, network: nn.Module, decay: float) -> None:
 
 
 def state_of(
-    network: nn.Module, ema: nn.Module, optimizer: torch.optim.Optimizer, step: int
+    network: nn.Module, ema: nn.Module, optimizer: torch.optim.Optimizer | MuonAndAdamW, step: int
 ) -> dict[str, Any]:
     """Everything `restore` needs, as tensors and plain values."""
     return {
@@ -249,7 +249,7 @@ def state_of(
 
 
 def restore(
-    folder: Path, network: nn.Module, ema: nn.Module, optimizer: torch.optim.Optimizer
+    folder: Path, network: nn.Module, ema: nn.Module, optimizer: torch.optim.Optimizer | MuonAndAdamW
 ) -> dict[str, Any]:
     """Loads a checkpoint into the three and returns it whole."""
     state = load_checkpoint(folder)

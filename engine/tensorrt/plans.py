@@ -58,7 +58,12 @@ class Plans:
             return self._open_kept(spec, here)
         except Unfit as unfit:
             self._say_why(spec, unfit)
-        return self._build_and_open(spec, here)
+        built, plan = self._build_and_open(spec, here)
+        try:
+            self._keep(spec, here, built, plan)
+        except DiamondError as error:  # a full disk: the next start takes longer, this one plays
+            self._say(f"{spec}: its plan is not kept: {error.what}")
+        return plan
 
     def make(self, spec: GraphSpec, force: bool = False) -> bool:
         """Has a plan kept for the graph, and opened once where there is a GPU; gives whether it had to be built.
@@ -67,7 +72,7 @@ class Plans:
             force: build even where one that fits was kept.
 
         Raises:
-            DiamondError: as `obtain`.
+            DiamondError: as `obtain`, or it cannot be kept.
         """
         _require_precision(spec)
         here = self.circumstances(spec)
@@ -82,9 +87,13 @@ class Plans:
             except Unfit as unfit:
                 self._say_why(spec, unfit)
         if self.gpu is None:
-            self._keep(spec, here, self._build(spec), "not read back: there was no GPU to open it")
+            self._keep(spec, here, self._build(spec))
         else:
-            self._build_and_open(spec, here).close()
+            built, plan = self._build_and_open(spec, here)
+            try:
+                self._keep(spec, here, built, plan)
+            finally:
+                plan.close()
         return True
 
     def kernels(self, plan: OpenPlan) -> bytes | None:
@@ -150,20 +159,23 @@ class Plans:
         except DiamondError as error:
             raise Unfit(error.what) from error
 
-    def _build_and_open(self, spec: GraphSpec, here: Circumstances) -> OpenPlan:
-        """A new plan; kept only once it has been opened, which checks it."""
+    def _build_and_open(self, spec: GraphSpec, here: Circumstances) -> tuple[BuiltPlan, OpenPlan]:
+        """A new plan, to be kept only once it has been opened, which checks it."""
         built = self._build(spec)
-        plan = OpenPlan(self.flavour, spec, built.data, kept_stem(spec, here.onnx_sha256))
-        self._keep(spec, here, built, counted(plan.types) or "not told by TensorRT")
-        return plan
+        return built, OpenPlan(self.flavour, spec, built.data, kept_stem(spec, here.onnx_sha256))
 
     def _build(self, spec: GraphSpec) -> BuiltPlan:
         target = None if self.gpu is None else self.flavour.target(self.gpu.capability)
         timing_cache = None if self.flavour.is_rtx else self.cache.read(TIMING_CACHE)
         return build_plan(self.flavour, spec, target, self.options, self._say, timing_cache)
 
-    def _keep(self, spec: GraphSpec, here: Circumstances, built: BuiltPlan, plan_types: str) -> None:
+    def _keep(
+        self, spec: GraphSpec, here: Circumstances, built: BuiltPlan, opened: OpenPlan | None = None
+    ) -> None:
         stem = kept_stem(spec, here.onnx_sha256)
+        plan_types = "not read back: there was no GPU to open it"
+        if opened is not None:
+            plan_types = counted(opened.types) or "not told by TensorRT"
         self.cache.remove(f"{stem}.kernels")  # those of the plan before
         layers = {"network": built.types.in_words(), "plan": plan_types}
         sidecar = Sidecar(

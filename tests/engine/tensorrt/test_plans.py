@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from engine import space
 from engine.cuda.gpu import Gpu
 from engine.errors import DiamondError
 from engine.tensorrt import building, plans
@@ -231,6 +232,17 @@ def test_plans_that_others_may_write_are_not_opened_and_not_replaced(bench: Benc
     with pytest.raises(DiamondError, match="others may write it"):
         bench.plans().obtain(bench.spec)
     assert len(bench.api.built) == 1
+
+
+def test_a_full_disk_keeps_nobody_from_playing_but_is_an_error_of_make(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(space, "free_disk_bytes", lambda path: 1)
+    assert bench.plans().obtain(bench.spec).types == {"fp16": 2}
+    assert bench.said[-1].startswith("upsampler_conditioner (fp16): its plan is not kept: ")
+    with pytest.raises(DiamondError, match="the plan"):
+        bench.plans().make(bench.spec)
+    assert not list(bench.cache.folder.glob("*.plan"))
 
 
 def test_make_builds_opens_and_says_when_there_is_nothing_to_do(bench: Bench) -> None:
