@@ -36,5 +36,10 @@ def to_signed(pixels: Pixels) -> Floats:
 
 def to_pixels(image: Floats) -> Pixels:
     """float32 (1, 3, H, W) in [-1, 1] to uint8 (H, W, 3); exact for values on one of the 256 levels."""
-    scaled = (image[0] + np.float32(1)) * np.float32(127.5)
-    return np.ascontiguousarray(np.rint(scaled, out=scaled).astype(np.uint8).transpose(1, 2, 0))
+    scaled = image[0] + np.float32(1)
+    scaled *= np.float32(127.5)
+    planes = np.rint(scaled, out=scaled).astype(np.uint8)
+    pixels = np.empty((*planes.shape[1:], len(planes)), np.uint8)
+    for channel, plane in enumerate(planes):  # half the time of one transposed copy
+        pixels[..., channel] = plane
+    return pixels
