@@ -4,16 +4,13 @@ Opset 20, because later ones write operators that runtimes lag behind with (Grou
 Runtime, Attention is refused by TensorRT-RTX). Knows nothing of bundles.
 """
 
-import contextlib
-import logging
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
 import onnx_ir
 import torch
 
+from engine.torch_graph.quiet import quiet_torch
 from export.graphs import GraphDefinition
 from export.onnx_file import EXTERNAL_ABOVE_BYTES, EXTERNAL_TENSOR_BYTES, expose, tensor_specs
 
@@ -30,7 +27,7 @@ def export_graph(
     dynamic = tuple(
         {0: torch.export.Dim.DYNAMIC} if name in definition.dynamic else None for name in definition.inputs
     )
-    with _quiet_exporter():
+    with quiet_torch():
         program = torch.onnx.export(
             definition.module.eval(),
             tuple(definition.inputs.values()),
@@ -95,17 +92,3 @@ def _remove_traces(model: onnx.ModelProto) -> None:
 def _weights_bytes(graph: onnx_ir.Model) -> int:
     constants = (value.const_value for value in graph.graph.initializers.values())
     return sum(constant.nbytes for constant in constants if constant is not None)
-
-
-@contextlib.contextmanager
-def _quiet_exporter() -> Iterator[None]:
-    """Keeps the exporter's notes about optional packages and its own deprecations off the user's screen."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

@@ -5,11 +5,8 @@ makes machine code of it, where there is a compiler. Knows nothing of files.
 """
 
 import io
-import logging
-import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +15,7 @@ from engine.graphs import GraphSpec
 from engine.torch_graph.bindings import compiler_library, torch_library
 from engine.torch_graph.convert import example_shape, graph_module
 from engine.torch_graph.device import Device
+from engine.torch_graph.quiet import quiet_torch
 
 PRECISIONS = ("fp32", "fp16", "bf16")
 EXPORTED, COMPILED = "exported", "compiled"
@@ -59,7 +57,7 @@ def export(spec: GraphSpec, device: Device) -> Any:
         for name, tensor in spec.inputs.items()
     }
     try:
-        with _quiet(), torch.no_grad():
+        with quiet_torch(), torch.no_grad():
             exported = torch.export.export(module, inputs, dynamic_shapes=dynamic)
     except Exception as error:  # PyTorch's exporter raises whatever its parts raise
         raise DiamondError(
@@ -79,7 +77,7 @@ def compile_program(spec: GraphSpec, exported: Any) -> bytes:
     """
     inductor, package = compiler_library(), io.BytesIO()
     try:
-        with _quiet(), torch_library().no_grad():
+        with quiet_torch(), torch_library().no_grad():
             inductor.aoti_compile_and_package(
                 exported,
                 package_path=package,
@@ -97,20 +95,20 @@ def compile_program(spec: GraphSpec, exported: Any) -> bytes:
 def to_bytes(exported: Any) -> bytes:
     """An exported program as a .pt2 file."""
     file = io.BytesIO()
-    with _quiet():
+    with quiet_torch():
         torch_library().export.save(exported, file)
     return file.getvalue()
 
 
 def from_bytes(data: bytes) -> Any:
     """The exported program of a .pt2 file. May run what the file holds: only for files of one's own."""
-    with _quiet():
+    with quiet_torch():
         return torch_library().export.load(io.BytesIO(data))
 
 
 def exported_program(exported: Any) -> Program:
     """An exported program, ready to run."""
-    with _quiet():
+    with quiet_torch():
         return Program(EXPORTED, heavy_types(exported), exported.module())
 
 
@@ -120,7 +118,7 @@ def compiled_program(data: bytes, types: Mapping[str, int]) -> Program:
     Args:
         types: those of the program that was compiled; the package does not tell them.
     """
-    with _quiet():
+    with quiet_torch():
         # Without the locks between threads: worlds are not for two threads at once, and a capture has no use for them.
         return Program(
             COMPILED,
@@ -166,17 +164,3 @@ def _require_types(spec: GraphSpec, found: Mapping[str, int]) -> None:
 def _first_line(error: Exception) -> str:
     lines = [line for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0].strip()}" if lines else type(error).__name__
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps PyTorch's warnings about itself off the user's screen."""
-    logger = logging.getLogger("torch")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("torch", reason="the extra `torch` is not installed")
 pytest.importorskip("onnx", reason="the extra `torch` is not installed")
 
+from engine.actions import Action
 from engine.errors import DiamondError
 from engine.torch_graph import bindings, programs
 from engine.torch_graph.program import COMPILED, Program, exported_program, from_bytes, to_bytes
@@ -51,6 +53,24 @@ def test_every_graph_is_compiled_once_and_play_takes_them(tiny_bundle: Path, com
     with load_world(tiny_bundle, "torch", threads=1) as world:
         assert "4 compiled" in world.describe()
     assert not list(compiled.glob("*-exported.*"))
+
+
+def test_a_published_release_plays_as_with_onnx_runtime(
+    published_tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from engine.loading import load_world
+
+    monkeypatch.setenv("DIAMOND_ENGINE_HOME", str(tmp_path / "home"))
+    frames = []
+    for backend in ("torch", "ort"):
+        with load_world(published_tiny, backend, "fp32", preset="fast", seed=5, threads=1) as world:
+            world.reset(0)
+            frames.append(world.step(Action({"w"}, mouse_dx=30)))
+    for ours, theirs in ((frames[0].low_res, frames[1].low_res), (frames[0].rgb, frames[1].rgb)):
+        levels = np.abs(ours.astype(int) - theirs)
+        assert levels.max() <= 1, f"max {levels.max()}, mean {levels.mean():.4f} grey levels"
+        assert levels.mean() < 0.01, f"mean {levels.mean():.4f} grey levels"
+    assert frames[0].rgb.shape == (150, 280, 3)
 
 
 def test_a_precision_that_it_does_not_run_is_refused() -> None:
