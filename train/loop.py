@@ -211,7 +211,8 @@ def imagine(
     network: Denoiser, sampler: SamplerConfig, batch: Batch, cfg: NetworkTraining, index: int, device: str
 ) -> Tensor:
     """The frame that the network would play after each history of a batch: uint8 (B, C, h, w), on the CPU."""
-    generator = torch.Generator(device).manual_seed(cfg.seed * 1_000_003 + index + 500_000)
+    # Far from the loss's seeds, so that no draw is used twice.
+    generator = torch.Generator(device).manual_seed(cfg.seed * 1_000_003 + index + (1 << 40))
 
     def draw(name: str, shape: tuple[int, ...]) -> Tensor:
         return torch.randn(shape, generator=generator, device=device)

@@ -60,26 +60,29 @@ def _freedoom() -> WorldRecipe:
         title="Freedoom deathmatch arena",
         agent=_agent(
             InnerModelConfig(4, 256, (2, 2, 2), (64, 64, 96), (False, False, True), patch_size=2),
-            # Patches of 2x2: 0.4 of the time that a U-Net over 150x280 pixels with 16 channels takes.
-            InnerModelConfig(1, 128, (1, 1, 1, 1), (32, 32, 64, 64), (False,) * 4, patch_size=2),
+            # Patches of 2x2: 0.2 of the time that a U-Net over 150x280 pixels with 16 channels takes.
+            InnerModelConfig(1, 128, (1, 1, 1, 1), (16, 32, 64, 64), (False,) * 4, patch_size=2),
         ),
         denoiser=NetworkTraining(
-            steps=9_000,
+            steps=8_000,
             batch_size=16,
-            grad_accumulation=2,
-            lr=1e-3,
-            decay_fraction=0.1,
+            grad_accumulation=4,
+            optimizer="muon",  # from the same weights, in the same minutes, ahead of AdamW; see docs/freedoom.md
+            lr=1.2e-3,
+            decay_fraction=0.35,
             max_grad_norm=1.0,
-            sigma_loc=0.8,  # few-step sampling lives at high noise, see docs/freedoom.md
+            sigma_loc=0.8,  # few-step sampling lives at high noise
             sigma_scale=1.4,
-            start_fraction=0.4,
+            start_fraction=0.3,
             history_sigma_loc=-2.5,
         ),
         upsampler=NetworkTraining(
-            steps=10_000,
+            steps=3_600,
             batch_size=8,
-            lr=5e-4,
-            decay_fraction=0.3,
+            grad_accumulation=2,
+            optimizer="muon",
+            lr=1e-3,
+            decay_fraction=0.4,
             max_grad_norm=1.0,
             crop=(80, 140),
             sigma_loc=0.5,
