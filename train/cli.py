@@ -1,6 +1,7 @@
 """diamond-train: a thin door to the loop.
 
 diamond-train freedoom --data DIR --out RUN       trains the denoiser, then the upsampler
+diamond-train freedoom --data DIR --out RUN --from WORLD    goes on from a trained world's weights
 diamond-train --out RUN --resume                  goes on where it stopped
 """
 
@@ -22,6 +23,9 @@ def train(
     ] = None,
     out: Annotated[Path, typer.Option(help="run directory: checkpoints, pictures, scalars")] = Path("run"),
     data: Annotated[Path | None, typer.Option(help="recordings, as diamond-data record writes them")] = None,
+    begin_from: Annotated[
+        str | None, typer.Option("--from", help="begin from the weights of a world or of another run")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="continue the run in --out")] = False,
     only: Annotated[str | None, typer.Option(help="denoiser or upsampler; both if left out")] = None,
     settings: Annotated[
@@ -39,7 +43,9 @@ def train(
     if only not in (None, "denoiser", "upsampler"):
         raise DiamondError(f"--only {only}", expected="denoiser or upsampler")
     train_world(
-        RunRequest(preset, out, data, resume, only, tuple(settings or ()), device, threads, processes)
+        RunRequest(
+            preset, out, data, resume, only, tuple(settings or ()), device, threads, processes, begin_from
+        )
     )
 
 

@@ -42,6 +42,10 @@ class NetworkTraining:
     start_fraction: float = (
         0.0  # of the rows, given pure noise at the default preset's first level, as in play
     )
+    distil: str = ""  # upsampler: a preset, whose several steps those rows learn to do in one
+    distil_after: float = 0.0  # fraction of the steps before that begins
+    focus_fraction: float = 0.0  # of the rows, whose newest action holds one of `focus_keys`
+    focus_keys: tuple[str, ...] = ()
     history_sigma_loc: float = -1.2  # noise on the history frames: log-normal too, same clipping
     history_sigma_scale: float = 1.2
     bf16: bool = True
@@ -64,6 +68,8 @@ class NetworkTraining:
             "autoregressive_after",
             "rollout_after",
             "start_fraction",
+            "distil_after",
+            "focus_fraction",
             "ema_decay",
         ):
             if not 0 <= getattr(self, name) <= 1:
@@ -72,6 +78,11 @@ class NetworkTraining:
             raise DiamondError(f"optimizer is {self.optimizer!r}", expected="one of " + ", ".join(OPTIMIZERS))
         if self.crop is not None:
             object.__setattr__(self, "crop", tuple(self.crop))
+        object.__setattr__(self, "focus_keys", tuple(self.focus_keys))
+        if self.focus_fraction > 0 and not self.focus_keys:
+            raise DiamondError(
+                "focus_fraction without focus_keys", fix='--set ...focus_keys=["left click","a"]'
+            )
 
 
 @dataclass(frozen=True)
@@ -145,6 +156,8 @@ def override(recipe: WorldRecipe, assignments: list[str]) -> WorldRecipe:
             ok = value is None or (
                 isinstance(value, list) and len(value) == 2 and all(type(v) is int for v in value)
             )
+        elif name == "focus_keys":
+            ok = isinstance(value, list) and all(isinstance(key, str) for key in value)
         elif isinstance(current, str):
             ok = isinstance(value, str)
         elif isinstance(current, bool):

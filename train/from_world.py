@@ -73,8 +73,16 @@ def _weights(path: Path) -> dict[str, Tensor]:
 
     if not path.is_file():
         raise DiamondError(f"{path}: no such graph", "a world with fp32 graphs of that network")
-    model = onnx.load(path)
-    return {
+    graph = onnx.load(path).graph
+    weights = {
         weight.name: torch.from_numpy(np.array(onnx.numpy_helper.to_array(weight)))
-        for weight in model.graph.initializer
+        for weight in graph.initializer
     }
+    # A norm over large groups has gain and shift folded into (1, groups, C / groups), under other names. Only the
+    # last norm is both that large and not adaptive. See `export.layers.group_norm`.
+    by_groups = {name for name, value in weights.items() if value.ndim == 3 and len(value) == 1}
+    for node in graph.node:
+        part = {"Mul": "gain", "Sub": "shift"}.get(node.op_type)
+        for name in by_groups.intersection(node.input) if part else ():
+            weights[f"norm_out.{part}"] = weights[name]
+    return weights

@@ -21,13 +21,14 @@ from engine.errors import DiamondError
 from engine.schedule import SamplerConfig
 from train.checkpoint import RunInfo, load_checkpoint, save_checkpoint
 from train.config import NetworkTraining
+from train.distil import Teacher, teacher_sampler
 from train.loss import PlayStart, SigmaDistribution, denoising_loss
 from train.model import Denoiser
 from train.optimizer import MuonAndAdamW, OptimizerConfig, make_optimizer
 from train.parallel import ALONE, Group
 from train.rollout import sample
 from train.rollout_pool import RolloutPool
-from train.segments import Batch, SegmentSampler, open_episodes, random_crops, to_unit
+from train.segments import Batch, SegmentSampler, focus_on, open_episodes, random_crops, to_unit
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ def train_network(
     cfg: NetworkTraining = getattr(info.recipe, name)
     network_cfg = getattr(info.recipe.agent, name)
     sampler = info.recipe.presets[info.recipe.default_preset][name]
+    taught = teacher_sampler(info.recipe, name)
     micro_batches = group.micro_batches(cfg.grad_accumulation)
     folder = run_dir / name
     torch.manual_seed(cfg.seed)
@@ -75,10 +77,13 @@ def train_network(
     if cfg.channels_last:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = make_optimizer(network, OptimizerConfig(cfg.lr, cfg.weight_decay, cfg.eps, cfg.optimizer))
-    step, saved_rollouts = 0, None
+    step, saved_rollouts, teacher = 0, None, None
     if resume and (folder / "checkpoint.pt").is_file():
         saved = restore(folder, network, ema, optimizer)
         step, saved_rollouts = int(saved["step"]), saved.get("rollouts")
+        if taught is not None and saved.get("teacher") is not None:
+            teacher = Teacher.of(ema, taught)
+            teacher.network.load_state_dict(saved["teacher"])
         say(f"{name}: resuming at step {step} of {cfg.steps}")
 
     # 2. Data.
@@ -86,9 +91,12 @@ def train_network(
     for line in skipped:
         say(f"skipped {line}")
     history = network_cfg.inner_model.num_steps_conditioning
+    focus = None
+    if cfg.focus_fraction > 0:
+        focus = focus_on(episodes, info.action_space, cfg.focus_keys, cfg.focus_fraction)
     samplers = {
         extra: SegmentSampler(
-            episodes, history + 1 + extra, cfg.batch_size, cfg.seed, network_cfg.is_upsampler
+            episodes, history + 1 + extra, cfg.batch_size, cfg.seed, network_cfg.is_upsampler, focus
         )
         for extra in {0, cfg.autoregressive_steps}
     }
@@ -108,7 +116,10 @@ def train_network(
     def save(step: int) -> None:
         rollouts = group.gather({micro: pool.state() for micro, pool in pools.items()})
         if group.leads:
-            save_checkpoint(folder, {**state_of(network, ema, optimizer, step), "rollouts": rollouts})
+            state = {**state_of(network, ema, optimizer, step), "rollouts": rollouts}
+            if teacher is not None:
+                state["teacher"] = teacher.network.state_dict()
+            save_checkpoint(folder, state)
 
     # 3. Steps.
     started, first_step, losses = time.monotonic(), step, []
@@ -117,6 +128,8 @@ def train_network(
         while step < cfg.steps and not stops:
             extra = cfg.autoregressive_steps if step >= cfg.autoregressive_after * cfg.steps else 0
             rolling = bool(pools) and step >= cfg.rollout_after * cfg.steps
+            if taught is not None and teacher is None and step >= cfg.distil_after * cfg.steps:
+                teacher = Teacher.of(ema, taught)
             lr = cfg.lr * learning_rate_factor(step, cfg)
             for parameters_of in optimizer.param_groups:
                 parameters_of["lr"] = lr
@@ -126,7 +139,7 @@ def train_network(
                 index = step * cfg.grad_accumulation + micro
                 batch = pools[micro].batch() if rolling else samplers[extra].batch(index)
                 with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=cfg.bf16):
-                    loss = batch_loss(network, batch, cfg, index, device, sampler)
+                    loss = batch_loss(network, batch, cfg, index, device, sampler, teacher)
                 (loss / cfg.grad_accumulation).backward()
                 if rolling and sampler is not None:
                     pools[micro].advance(imagine(ema, sampler, batch, cfg, index, device), step)
@@ -177,8 +190,11 @@ def batch_loss(
     index: int,
     device: str,
     sampler: SamplerConfig | None = None,
+    teacher: Teacher | None = None,
 ) -> Tensor:
-    """The loss of micro-batch `index`, whose draws depend on (seed, index) alone. `sampler` is how play begins."""
+    """The loss of micro-batch `index`, whose draws depend on (seed, index) alone. `sampler` is how play begins, and
+    `teacher` what paints the frames to come of it, if not the recording.
+    """
     generator = torch.Generator(device).manual_seed(cfg.seed * 1_000_003 + index)
 
     def draw(shape: tuple[int, ...]) -> Tensor:
@@ -188,7 +204,7 @@ def batch_loss(
     history_sigmas = replace(sigmas, loc=cfg.history_sigma_loc, scale=cfg.history_sigma_scale)
     start = None
     if cfg.start_fraction > 0 and sampler is not None:
-        start = PlayStart(cfg.start_fraction, sampler.sigma_max, sampler.initial_std)
+        start = PlayStart(cfg.start_fraction, sampler.sigma_max, sampler.initial_std, teacher)
     low_res = to_unit(batch.low_res.to(device))
     valid = batch.valid.to(device)
     if batch.full_res is None:

@@ -41,18 +41,22 @@ class PlayStart:
     Attributes:
         fraction: of the rows, 0 to 1.
         sigma: the level that the network is told. std: of the noise; `SamplerConfig.sigma_max` and `initial_std`.
+        teach: what these rows are to become, from their noise and history, both (B, C, H, W), instead of the recorded
+            frame: a teacher's painting (train/distil.py).
     """
 
     fraction: float
     sigma: float
     std: float
+    teach: Callable[[Tensor, Tensor], Tensor] | None = None
 
-    def mix_in(self, sigma: Tensor, noisy: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
-        """Replaces the chosen rows of sigma (B,) and noisy (B, C, H, W)."""
+    def mix_in(self, sigma: Tensor, noisy: Tensor, draw: Draw) -> tuple[Tensor, Tensor, Tensor]:
+        """Replaces the chosen rows of sigma (B,) and noisy (B, C, H, W); the third result says which, bool (B,)."""
         chosen = torch.special.ndtr(draw(tuple(sigma.shape))) < self.fraction
         noise = self.std * draw(tuple(noisy.shape))
         level = torch.full_like(sigma, self.sigma)
-        return torch.where(chosen, level, sigma), torch.where(chosen[:, None, None, None], noise, noisy)
+        noisy = torch.where(chosen[:, None, None, None], noise, noisy)
+        return torch.where(chosen, level, sigma), noisy, chosen
 
 
 def add_noise(x: Tensor, sigma: Tensor, sigma_offset: float, draw: Draw) -> Tensor:
@@ -101,7 +105,10 @@ def denoising_loss(
         target_frame = frames[:, t]
         noisy = add_noise(target_frame, sigma, cfg.sigma_offset_noise, draw)
         if start is not None:
-            sigma, noisy = start.mix_in(sigma, noisy, draw)
+            sigma, noisy, chosen = start.mix_in(sigma, noisy, draw)
+            if start.teach is not None and chosen.any():
+                target_frame = target_frame.clone()
+                target_frame[chosen] = start.teach(noisy[chosen], history[chosen])
         pre = denoiser.preconditioning(sigma, sigma_cond)
         frame_actions = None if actions is None else actions[:, t - history_length : t]
         raw = denoiser.raw_output(noisy, history, frame_actions, pre).float()

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from engine.actions import ActionSpace
 from engine.errors import DiamondError
+from train.beginning import Beginning
 from train.checkpoint import NETWORKS, RunInfo, read_run, write_run
 from train.config import WorldRecipe, override
 from train.loop import Progress, train_network
@@ -33,6 +34,7 @@ class RunRequest:
     device: str
     threads: int
     processes: int = 1
+    begin_from: str | None = None
 
 
 def train_world(request: RunRequest) -> None:
@@ -92,8 +94,7 @@ def prepare_run(request: RunRequest) -> RunInfo:
             info = replace(info, data_dir=request.data.resolve())
         if request.settings:
             info = replace(info, recipe=override(info.recipe, list(request.settings)))
-        write_run(request.out, info)
-        return info
+        return _begin(request, info)
     if exists:
         raise DiamondError(
             f"{request.out} already holds a run", fix="add --resume to continue it, or choose another --out"
@@ -130,7 +131,28 @@ def prepare_run(request: RunRequest) -> RunInfo:
         action_space=space,
         world=meta.world,
     )
+    return _begin(request, info)
+
+
+def _begin(request: RunRequest, info: RunInfo) -> RunInfo:
+    """Writes the description of a run, and the checkpoints that it is to begin from, if any."""
+    if request.begin_from is None:
+        write_run(request.out, info)
+        return info
+    names = [
+        name
+        for name in (NETWORKS if request.only is None else (request.only,))
+        if getattr(info.recipe, name) is not None
+    ]
+    for name in names:
+        if (request.out / name / "checkpoint.pt").exists():
+            raise DiamondError(
+                f"--from {request.begin_from}: {request.out} holds a trained {name}", fix="another --out"
+            )
+    beginning = Beginning(request.begin_from)
+    beginning.check(info, names)
     write_run(request.out, info)
+    beginning.save(request.out, info, names)
     return info
 
 

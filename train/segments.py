@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.actions import ActionSpace
 from engine.errors import DiamondError
 from train.data.episode import Episode
 from train.data.folder import Split, episode_paths
@@ -52,18 +53,62 @@ def open_episodes(data_dir: Path, split: Split) -> tuple[list[Episode], list[str
     return episodes, skipped
 
 
+@dataclass(frozen=True)
+class Focus:
+    """Rare actions, drawn more often than they were recorded. Not in the published training.
+
+    A frame is predicted from its history and its actions, so drawing some actions more often changes how well each is
+    learned and not what is learned.
+
+    Attributes:
+        fraction: of a batch's rows that are drawn from `frames`, 0 to 1.
+        frames: int64 (N, 2), an episode's index and that of a frame whose action, the newest that its prediction is
+            given, holds one of the keys.
+    """
+
+    fraction: float
+    frames: np.ndarray
+
+
+def focus_on(episodes: Sequence[Episode], space: ActionSpace, keys: Sequence[str], fraction: float) -> Focus:
+    """Finds the frames that follow an action with one of `keys` (keys or buttons of the action space).
+
+    Raises DiamondError for a key that the space has not, or where no recorded action holds one.
+    """
+    names = (*space.keys, *space.buttons)
+    for key in keys:
+        if key not in names:
+            raise DiamondError(f"focus_keys: {key!r} is no key here", expected="some of " + ", ".join(names))
+    columns = [names.index(key) for key in keys]
+    frames = []
+    for number, episode in enumerate(episodes):
+        pressed = episode.actions(0, len(episode))[:-1, columns].any(axis=1)
+        after = np.flatnonzero(pressed) + 1
+        frames.append(np.stack((np.full(len(after), number), after), axis=1))
+    found = np.concatenate(frames)
+    if len(found) == 0:
+        raise DiamondError(f"focus_keys: no recorded action holds {' or '.join(keys)}", fix="other keys")
+    return Focus(fraction, found)
+
+
 class SegmentSampler:
-    """Draws segments of `length` frames, uniformly over recorded frames.
+    """Draws segments of `length` frames, uniformly over recorded frames, but for a `focus`.
 
     As in the published training, the last frames of a segment fall anywhere in an episode and a segment may begin
     before it: those frames are black, their actions zero, and `valid` is False for them.
     """
 
     def __init__(
-        self, episodes: Sequence[Episode], length: int, batch_size: int, seed: int, full_res: bool
+        self,
+        episodes: Sequence[Episode],
+        length: int,
+        batch_size: int,
+        seed: int,
+        full_res: bool,
+        focus: Focus | None = None,
     ) -> None:
         self.episodes, self.length, self.batch_size, self.seed = episodes, length, batch_size, seed
-        self.full_res = full_res
+        self.full_res, self.focus = full_res, focus
         lengths = np.array([len(episode) for episode in episodes])
         self._lengths, self._weights = lengths, lengths / lengths.sum()
 
@@ -75,6 +120,10 @@ class SegmentSampler:
         stops = np.minimum(
             lengths, rng.integers(0, lengths) + 1 + rng.integers(0, self.length, self.batch_size)
         )
+        if self.focus is not None:
+            inside = rng.random(self.batch_size) < self.focus.fraction
+            frames = self.focus.frames[rng.integers(0, len(self.focus.frames), self.batch_size)]
+            chosen, stops = np.where(inside, (frames[:, 0], frames[:, 1] + 1), (chosen, stops))
         segments = [self._read(self.episodes[e], int(s)) for e, s in zip(chosen, stops, strict=True)]
         low_res, actions, valid, full_res = zip(*segments, strict=True)
         return Batch(

@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
+import export.layers
 from engine.errors import DiamondError
 from export.graphs import world_graphs
+from export.layers import SMALL_GROUP
 from export.onnx import export_graph
 from tests.export.worlds import random_agent
 from train.from_world import load_network
@@ -18,7 +20,11 @@ def export_all(agent: Agent, world: Path) -> None:
         export_graph(definition, world / "fp32" / f"{definition.role}.onnx")
 
 
-def test_weights_come_back_from_the_graphs(tmp_path: Path) -> None:
+@pytest.mark.parametrize("small_group", [SMALL_GROUP, 200], ids=["small groups", "large groups"])
+def test_weights_come_back_from_the_graphs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_group: int
+) -> None:
+    monkeypatch.setattr(export.layers, "SMALL_GROUP", small_group)
     agent = random_agent(levels=2, upsampling_factor=2, sigma_data=0.3, patch_size=2)
     export_all(agent, tmp_path)
     fresh = Agent(agent.cfg)

@@ -58,13 +58,13 @@ def test_repeating_a_still_picture_costs_nothing_and_a_moving_one_its_motion() -
 
 def test_rows_that_begin_as_play_does_hold_no_frame() -> None:
     sigma, noisy = torch.full((2000,), 0.3), torch.full((2000, 1, 2, 2), 7.0)
-    levels, frames = PlayStart(0.25, sigma=5.0, std=4.0).mix_in(sigma, noisy, drawing())
-    begun = levels == 5.0
+    levels, frames, begun = PlayStart(0.25, sigma=5.0, std=4.0).mix_in(sigma, noisy, drawing())
+    assert (begun == (levels == 5.0)).all()
     assert 0.2 < begun.float().mean() < 0.3
     assert (levels[~begun] == sigma[~begun]).all()
     assert (frames[~begun] == 7).all()
     assert abs(float(frames[begun].mean())) < 0.3
     assert abs(float(frames[begun].std()) - 4) < 0.2
     for fraction, expected in ((0.0, 0.0), (1.0, 1.0)):
-        levels, _ = PlayStart(fraction, 5.0, 4.0).mix_in(sigma, noisy, drawing())
+        levels, *_ = PlayStart(fraction, 5.0, 4.0).mix_in(sigma, noisy, drawing())
         assert (levels == 5.0).float().mean() == expected

@@ -1,0 +1,81 @@
+"""`focus_keys`: rare actions are drawn more often, and nothing else about a batch changes."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from engine.actions import KEYBOARD_MOUSE_51, Action
+from engine.errors import DiamondError
+from tests.train.conftest import META
+from tests.train.test_loop import request
+from train.data.episode import Episode, write_episode
+from train.run import prepare_run, train_world
+from train.segments import Focus, SegmentSampler, focus_on, open_episodes
+
+RARE = (5, 12, 20)  # frames of 40 where `a` is held
+A = KEYBOARD_MOUSE_51.keys.index("a")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("keys")
+    frames = np.repeat(np.arange(40, dtype=np.uint8), 16 * 24 * 3).reshape(40, 16, 24, 3)
+    actions = [KEYBOARD_MOUSE_51.encode(Action(keys=["a"] if t in RARE else ["w"])) for t in range(40)]
+    for index in range(2):
+        path = folder / "train" / f"episode_{index:06d}.safetensors"
+        write_episode(
+            path, replace(META, full_res_size=None), frames, np.stack(actions).astype(np.uint8), None
+        )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def episodes(data: Path) -> list[Episode]:
+    return open_episodes(data, "train")[0]
+
+
+def drawn(episodes: list[Episode], focus: Focus | None) -> float:
+    """How often `a` is in the newest action that a prediction is given."""
+    sampler = SegmentSampler(episodes, 5, 64, seed=0, full_res=False, focus=focus)
+    return float(torch.cat([sampler.batch(step).actions[:, -2, A] for step in range(10)]).mean())
+
+
+def test_rare_actions_are_drawn_more_often(episodes: list[Episode]) -> None:
+    focus = focus_on(episodes, KEYBOARD_MOUSE_51, ["a"], 0.75)
+    assert drawn(episodes, None) == pytest.approx(len(RARE) / 40, abs=0.05)
+    assert drawn(episodes, focus) == pytest.approx(0.75 + 0.25 * len(RARE) / 40, abs=0.05)
+
+
+def test_what_is_predicted_follows_the_action(episodes: list[Episode]) -> None:
+    focus = focus_on(episodes, KEYBOARD_MOUSE_51, ["a"], 1.0)
+    batch = SegmentSampler(episodes, 5, 64, seed=1, full_res=False, focus=focus).batch(0)
+    assert set(batch.low_res[:, -1, 0, 0, 0].tolist()) == {t + 1 for t in RARE}
+
+
+def test_without_a_fraction_batches_are_what_they_were(episodes: list[Episode]) -> None:
+    nothing = focus_on(episodes, KEYBOARD_MOUSE_51, ["a"], 0.0)
+    plain = SegmentSampler(episodes, 5, 8, seed=3, full_res=False).batch(4)
+    same = SegmentSampler(episodes, 5, 8, seed=3, full_res=False, focus=nothing).batch(4)
+    assert torch.equal(plain.low_res, same.low_res)
+
+
+def test_keys_that_cannot_be_drawn_are_errors(episodes: list[Episode]) -> None:
+    with pytest.raises(DiamondError, match="focus_keys: 'nothing' is no key here"):
+        focus_on(episodes, KEYBOARD_MOUSE_51, ["nothing"], 0.5)
+    with pytest.raises(DiamondError, match="no recorded action holds space or left click"):
+        focus_on(episodes, KEYBOARD_MOUSE_51, ["space", "left click"], 0.5)
+
+
+def test_a_run_takes_them_from_the_command_line(data: Path, tmp_path: Path) -> None:
+    settings = ("denoiser.steps=1", 'denoiser.focus_keys=["a","w"]', "denoiser.focus_fraction=0.5")
+    train_world(request(tmp_path / "run", data, settings=settings, only="denoiser"))
+    for wrong, message in (
+        ("denoiser.focus_keys=a", "wrong kind of value"),
+        ("denoiser.focus_fraction=0.5", "focus_fraction without focus_keys"),
+        ("denoiser.focus_fraction=2", "a fraction from 0 to 1"),
+    ):
+        with pytest.raises(DiamondError, match=message):
+            prepare_run(request(tmp_path / "other", data, settings=(wrong,)))
