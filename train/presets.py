@@ -74,18 +74,24 @@ def _freedoom() -> WorldRecipe:
             sigma_loc=0.8,  # few-step sampling lives at high noise
             sigma_scale=1.4,
             start_fraction=0.3,
+            focus_fraction=0.3,
+            focus_keys=("left click", "a", "d"),  # held in 11, 9 and 11 % of the recorded frames
             history_sigma_loc=-2.5,
         ),
         upsampler=NetworkTraining(
-            steps=3_600,
+            steps=6_000,
             batch_size=8,
             grad_accumulation=2,
             optimizer="muon",
             lr=1e-3,
-            decay_fraction=0.4,
+            decay_fraction=0.5,
             max_grad_norm=1.0,
             crop=(80, 140),
-            sigma_loc=0.5,
+            sigma_loc=-0.3,
+            sigma_max=2.5,  # the first level of play is the rows' of start_fraction alone
+            start_fraction=0.6,
+            distil="quality",
+            distil_after=0.6,
         ),
         presets=FREEDOOM_PRESETS,
         default_preset="fast",
