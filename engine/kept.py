@@ -6,12 +6,16 @@ those of today before it is opened.
 
 import dataclasses
 import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from engine.errors import DiamondError
+from engine.fields import Fields
 from engine.graphs import GraphSpec
+
+_MadeFor = TypeVar("_MadeFor")
 
 Say = Callable[[str], None]
 """Takes one line of progress at a time."""
@@ -28,6 +32,30 @@ def difference(made_for: Any, here: Any) -> str | None:
         if then != now:
             return f"{field.name} was {then}, is {now}"
     return None
+
+
+def read_sidecar(
+    text: bytes, where: str, kind: type[Any], made_for: type[_MadeFor]
+) -> tuple[Fields, _MadeFor]:
+    """Reads what was written beside something kept, and in it what it was made for.
+
+    Args:
+        text: the file's. where: its name, for errors.
+        kind: the dataclass whose fields it has, `made_for` one of them. made_for: that one's, all texts.
+
+    Raises:
+        DiamondError: not such a file.
+    """
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise DiamondError(
+            f"{where}: not valid JSON: {error}", "what was written beside a kept file"
+        ) from error
+    fields = Fields(data, where, [field.name for field in dataclasses.fields(kind)])
+    names = [field.name for field in dataclasses.fields(made_for)]  # type: ignore[arg-type]
+    texts = Fields(fields.data["made_for"], f"{where}: made_for", names)
+    return fields, made_for(**{name: texts.text(name) for name in names})
 
 
 def graph_files(path: Path) -> list[Path]:

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine import kept
-from engine.errors import DiamondError
-from engine.fields import Fields
 from engine.graphs import GraphSpec
 
 RECIPE = "1"  # raise it when `engine.tensorrt.network` changes what is built from the same graph
@@ -70,15 +68,9 @@ class Sidecar:
         Raises:
             DiamondError: not such a file.
         """
-        try:
-            data = json.loads(text)
-        except ValueError as error:
-            raise DiamondError(f"{where}: not valid JSON: {error}", "a plan's description") from error
-        fields = Fields(data, where, [field.name for field in dataclasses.fields(cls)])
-        names = [field.name for field in dataclasses.fields(Circumstances)]
-        made_for = Fields(fields.data["made_for"], f"{where}: made_for", names)
+        fields, made_for = kept.read_sidecar(text, where, cls, Circumstances)
         return cls(
-            Circumstances(**{name: made_for.text(name) for name in names}),
+            made_for,
             fields.text("plan_sha256"),
             fields.number("build_s"),
             fields.mapping("options"),

@@ -17,9 +17,8 @@ from typing import Any
 
 from engine.catalog import own_home
 from engine.errors import DiamondError
-from engine.fields import Fields
 from engine.graphs import GraphSpec
-from engine.kept import Say, Unfit, difference, graph_sha256, kept_stem, tensors_text
+from engine.kept import Say, Unfit, difference, graph_sha256, kept_stem, read_sidecar, tensors_text
 from engine.own_files import OwnFiles
 from engine.torch_graph.bindings import torch_library
 from engine.torch_graph.device import Device
@@ -88,18 +87,12 @@ class Sidecar:
         Raises:
             DiamondError: not such a file.
         """
-        try:
-            data = json.loads(text)
-        except ValueError as error:
-            raise DiamondError(f"{where}: not valid JSON: {error}", "a program's description") from error
-        fields = Fields(data, where, [field.name for field in dataclasses.fields(cls)])
-        names = [field.name for field in dataclasses.fields(Circumstances)]
-        made_for = Fields(fields.data["made_for"], f"{where}: made_for", names)
+        fields, made_for = read_sidecar(text, where, cls, Circumstances)
         types = fields.mapping("types")
         if not all(isinstance(count, int) for count in types.values()):
             raise fields.fail("types", "a number for every type")
         return cls(
-            Circumstances(**{name: made_for.text(name) for name in names}),
+            made_for,
             fields.text("program_sha256"),
             fields.number("made_s"),
             {str(name): int(count) for name, count in types.items()},

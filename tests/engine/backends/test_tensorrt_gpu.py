@@ -5,21 +5,19 @@ level on average; 16 frames stay above 35 dB. Set on a machine without a GPU, fr
 run on one may have to move them, in the open.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
-from engine.actions import Action
 from engine.backends import open_backend
 from engine.backends.base import Backend
-from engine.bundle import Bundle, write_bundle
+from engine.bundle import Bundle
 from engine.errors import DiamondError
 from engine.loading import load_world
 from engine.tensorrt.precisions import PRECISIONS
+from tests.engine.backends.typed_world import evaluate, rollout, worst_db, write_typed_bundle
 from tests.engine.doubles import assert_same_picture
 
 pytestmark = pytest.mark.gpu
@@ -54,32 +52,8 @@ def trt() -> Iterator[Backend]:
 @pytest.fixture(scope="session")
 def typed_bundle(works: None, tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny world with graphs in fp16 and bf16 as well."""
-    onnx = pytest.importorskip("onnx", reason="typed graphs are made with onnx")
-    from export.typed import make_typed
-
-    document = json.loads((tiny_bundle / "world.json").read_text())
-    files: dict[str, Path | bytes] = {name: tiny_bundle / name for name in document.pop("files")}
-    for precision in LOW:
-        document["graphs"][precision] = {}
-        for role, entry in document["graphs"]["fp32"].items():
-            model = onnx.load(tiny_bundle / entry["file"])
-            make_typed(model, precision)
-            name = f"{precision}/{role}.onnx"
-            files[name] = model.SerializeToString()
-            document["graphs"][precision][role] = {**entry, "file": name}
-    return write_bundle(tmp_path_factory.mktemp("typed") / "tiny", document, files)
-
-
-def evaluate(backend: Backend, bundle: Path, precision: str, role: str) -> npt.NDArray[np.float32]:
-    """One evaluation of a network on fixed random inputs."""
-    graph = backend.load(Bundle.open(bundle).graph(precision, role))
-    rng = np.random.default_rng(3)
-    inputs = {
-        name: rng.normal(0, 0.5, tensor.shape).astype(np.float32)  # type: ignore[arg-type]
-        for name, tensor in sorted(graph.spec.inputs.items())
-    }
-    inputs["coefficients"][:] = 0.8, 0.3, 0.6
-    return graph.run(inputs)["denoised"].copy()
+    pytest.importorskip("onnx", reason="typed graphs are made with onnx")
+    return write_typed_bundle(tiny_bundle, tmp_path_factory.mktemp("typed") / "tiny", LOW)
 
 
 def test_the_probe_computes(trt: Backend) -> None:
@@ -131,15 +105,9 @@ def test_nan_comes_out_as_nan(trt: Backend, typed_bundle: Path, precision: str, 
 def test_a_rollout_stays_close_to_that_of_onnx_runtime(
     typed_bundle: Path, precision: str, cuda_graph: bool
 ) -> None:
-    def frames(backend: str, precision: str) -> list[npt.NDArray[np.uint8]]:
-        with load_world(typed_bundle, backend, precision, seed=5, cuda_graph=cuda_graph) as world:
-            world.reset(0)
-            return [world.step(Action({"w"}, mouse_dx=30)).rgb.copy() for _ in range(16)]
-
-    pairs = zip(frames("trt", precision), frames("ort", "fp32"), strict=True)
-    errors = [float(np.mean((ours.astype(float) - theirs) ** 2)) for ours, theirs in pairs]
-    psnr_db = [99.0 if error == 0 else 10 * np.log10(255**2 / error) for error in errors]
-    assert min(psnr_db) > 35, f"{precision}: {np.round(psnr_db, 1)}"
+    ours = rollout(load_world(typed_bundle, "trt", precision, seed=5, cuda_graph=cuda_graph), 16)
+    theirs = rollout(load_world(typed_bundle, "ort", "fp32", seed=5), 16)
+    assert worst_db(ours, theirs) > 35
 
 
 def test_the_second_start_builds_nothing_and_keeps_kernels(

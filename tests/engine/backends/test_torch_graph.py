@@ -5,7 +5,6 @@ ones by half a level on average. Rollouts: fp32 above 50 dB, fp16 and bf16 above
 """
 
 import builtins
-import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,7 +13,6 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 torch = pytest.importorskip("torch", reason="the extra `torch` is not installed")
@@ -22,17 +20,16 @@ onnx = pytest.importorskip("onnx", reason="the extra `torch` is not installed")
 pytest.importorskip("onnxruntime", reason="no ONNX Runtime to compare with")
 
 from engine import backends  # noqa: E402
-from engine.actions import Action  # noqa: E402
 from engine.backends import open_backend, torch_graph  # noqa: E402
 from engine.backends.base import Backend  # noqa: E402
 from engine.backends.torch_graph import TorchBackend  # noqa: E402
-from engine.bundle import Bundle, write_bundle  # noqa: E402
+from engine.bundle import Bundle  # noqa: E402
 from engine.catalog import embedded  # noqa: E402
 from engine.errors import DiamondError  # noqa: E402
 from engine.loading import load_world  # noqa: E402
 from engine.torch_graph import bindings  # noqa: E402
 from engine.torch_graph.device import Device  # noqa: E402
-from engine.world import World  # noqa: E402
+from tests.engine.backends.typed_world import evaluate, rollout, worst_db, write_typed_bundle  # noqa: E402
 from tests.engine.doubles import NumpyBackend, assert_same_picture  # noqa: E402
 from tests.engine.playing import WALK, assert_same_frames, play  # noqa: E402
 from tests.engine.torch_graph.small_graphs import product  # noqa: E402
@@ -51,43 +48,7 @@ def backend() -> Iterator[Backend]:
 @pytest.fixture(scope="session")
 def typed_bundle(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny world with graphs in fp16 and bf16 as well."""
-    from export.typed import make_typed
-
-    document = json.loads((tiny_bundle / "world.json").read_text())
-    files: dict[str, Path | bytes] = {name: tiny_bundle / name for name in document.pop("files")}
-    for precision in ("fp16", "bf16"):
-        document["graphs"][precision] = {}
-        for role, entry in document["graphs"]["fp32"].items():
-            model = onnx.load(tiny_bundle / entry["file"])
-            make_typed(model, precision)
-            name = f"{precision}/{role}.onnx"
-            files[name] = model.SerializeToString()
-            document["graphs"][precision][role] = {**entry, "file": name}
-    return write_bundle(tmp_path_factory.mktemp("typed") / "tiny", document, files)
-
-
-def evaluate(backend: Backend, bundle: Path, precision: str, role: str) -> npt.NDArray[np.float32]:
-    """One evaluation of a network on fixed random inputs."""
-    graph = backend.load(Bundle.open(bundle, verify=False).graph(precision, role))
-    rng = np.random.default_rng(3)
-    inputs = {
-        name: rng.normal(0, 0.5, tensor.shape).astype(np.float32)  # type: ignore[arg-type]
-        for name, tensor in sorted(graph.spec.inputs.items())
-    }
-    inputs["coefficients"][:] = 0.8, 0.3, 0.6
-    return graph.run(inputs)["denoised"].copy()
-
-
-def rollout(world: World, frames: int) -> list[npt.NDArray[np.uint8]]:
-    with world:
-        world.reset(0)
-        return [world.step(Action({"w"}, mouse_dx=30)).rgb for _ in range(frames)]
-
-
-def worst_db(ours: list[npt.NDArray[np.uint8]], theirs: list[npt.NDArray[np.uint8]]) -> float:
-    pairs = zip(ours, theirs, strict=True)
-    error = max(float(((one.astype(float) - other) ** 2).mean()) for one, other in pairs)
-    return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))
+    return write_typed_bundle(tiny_bundle, tmp_path_factory.mktemp("typed") / "tiny", ("fp16", "bf16"))
 
 
 # Frames.
