@@ -86,7 +86,7 @@ def _freedoom() -> WorldRecipe:
             lr=1e-3,
             decay_fraction=0.5,
             max_grad_norm=1.0,
-            crop=(80, 140),
+            crop=(86, 136),  # padded to whole levels as the whole frame is: 43x68 patches as 75x140, modulo 8
             sigma_loc=-0.3,
             sigma_max=2.5,  # the first level of play is the rows' of start_fraction alone
             start_fraction=0.6,
