@@ -16,8 +16,10 @@ from engine.loading import load_world
 from engine.world import World
 from tests.engine.playing import assert_same_frames
 
-FRAMES = 16
-GATE_DB = 38.0  # what docs/precisions.md asks of fp16 over the first 16 frames; fp32 passes it easily
+FRAMES = 64
+# So many frames, and what the worst of them must have. 38 dB is what docs/precisions.md asks of fp16. Rollouts part
+# as errors feed back: PyTorch's on the CPU are at 42.7 (fast) and 36.3 dB (quality) after 64 frames, in fp32.
+GATES_DB = {16: 38.0, FRAMES: 30.0}
 
 pytestmark = pytest.mark.gpu
 
@@ -53,15 +55,14 @@ def test_a_captured_frame_equals_onnx_runtimes_within_the_gate(
     load: Callable[..., World], preset: str
 ) -> None:
     pytest.importorskip("onnxruntime", reason="the frames to compare with come from ONNX Runtime")
-    ours = rollout(load(preset=preset))
-    theirs = rollout(load_world("freedoom", backend="ort", seed=5, preset=preset))
+    ours = rollout(load(preset=preset, precision="fp32"))
+    theirs = rollout(load_world("freedoom", backend="ort", precision="fp32", seed=5, preset=preset))
     for name in ("low_res", "rgb"):
-        worst = min(
-            _psnr_db(getattr(one, name), getattr(other, name))
-            for one, other in zip(ours[1:], theirs[1:], strict=True)
-        )
-        print(f"{name}: worst of {FRAMES} frames {worst:.1f} dB")
-        assert worst >= GATE_DB, name
+        pairs = zip(ours[1:], theirs[1:], strict=True)
+        psnr_db = [_psnr_db(getattr(one, name), getattr(other, name)) for one, other in pairs]
+        for frames, gate in GATES_DB.items():
+            print(f"{name}: worst of {frames} frames {min(psnr_db[:frames]):.1f} dB")
+            assert min(psnr_db[:frames]) >= gate, name
 
 
 def _psnr_db(one: np.ndarray, other: np.ndarray) -> float:
