@@ -5,17 +5,17 @@ the new run's own.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from engine.actions import ActionSpace
 from engine.bundle import Bundle
 from engine.catalog import resolve
 from engine.errors import DiamondError
-from train.checkpoint import RunInfo, load_checkpoint, read_run, save_checkpoint
+from train.checkpoint import RunInfo, load_average, read_run, save_checkpoint
 from train.from_world import load_network
 from train.loop import state_of
-from train.model import AgentConfig, Denoiser
+from train.model import AgentConfig, Denoiser, DenoiserConfig
 from train.optimizer import OptimizerConfig, make_optimizer
 
 
@@ -43,8 +43,8 @@ class Beginning:
             ) from error
         self.space = manifest.action_space
 
-    def check(self, info: RunInfo, names: Sequence[str]) -> None:
-        """Raises DiamondError if a network of the new run is of other sizes or scales, or has other actions."""
+    def _check(self, info: RunInfo, names: Sequence[str]) -> None:
+        """Sizes, scales and actions must be those of the new run."""
         for name in names:
             own, there = getattr(info.recipe.agent, name), getattr(self.agent, name)
             if there is None:
@@ -61,19 +61,26 @@ class Beginning:
                 expected="the same action space",
             )
 
-    def save(self, run_dir: Path, info: RunInfo, names: Sequence[str]) -> None:
-        """Writes the checkpoints of step 0."""
+    def networks(self, info: RunInfo, names: Sequence[str]) -> dict[str, Denoiser]:
+        """The networks of the new run, by name, with these weights. Raises DiamondError if one does not fit."""
+        self._check(info, names)
+        loaded = {}
         for name in names:
-            cfg = getattr(info.recipe, name)
             network = Denoiser(getattr(info.recipe.agent, name), info.recipe.agent.num_actions)
             if self._run is None:
                 load_network(self._world, name, network)
             else:
-                network.load_state_dict(load_checkpoint(self._run / name)["ema"])
-            optimizer = make_optimizer(
-                network, OptimizerConfig(cfg.lr, cfg.weight_decay, cfg.eps, cfg.optimizer)
-            )
-            save_checkpoint(run_dir / name, state_of(network, network, optimizer, 0))
+                load_average(self._run / name, network)
+            loaded[name] = network
+        return loaded
+
+
+def save_step_0(run_dir: Path, info: RunInfo, networks: Mapping[str, Denoiser]) -> None:
+    """Writes the checkpoints from which the training of a run's networks, by name, begins."""
+    for name, network in networks.items():
+        cfg = getattr(info.recipe, name)
+        optimizer = make_optimizer(network, OptimizerConfig(cfg.lr, cfg.weight_decay, cfg.eps, cfg.optimizer))
+        save_checkpoint(run_dir / name, state_of(network, network, optimizer, 0))
 
 
 def _actions(space: ActionSpace) -> tuple[object, ...]:
@@ -81,7 +88,7 @@ def _actions(space: ActionSpace) -> tuple[object, ...]:
     return space.keys, space.buttons, space.mouse_x, space.mouse_y
 
 
-def _differences(there: object, own: object) -> str:
-    a, b = (dataclasses.asdict(cfg) for cfg in (there, own))  # type: ignore[call-overload]
+def _differences(there: DenoiserConfig, own: DenoiserConfig) -> str:
+    a, b = (dataclasses.asdict(cfg) for cfg in (there, own))
     a, b = ({**cfg.pop("inner_model"), **cfg} for cfg in (a, b))
     return ", ".join(f"{key} {a[key]} instead of {b[key]}" for key in a if a[key] != b[key])

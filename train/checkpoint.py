@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
+from torch import nn
 
 from engine.actions import ActionSpace
 from engine.errors import DiamondError
@@ -136,6 +137,21 @@ def load_checkpoint(folder: Path) -> dict[str, Any]:
         ) from error
 
 
+def load_average(folder: Path, network: nn.Module) -> None:
+    """Puts the averaged weights in a network's folder of a run into `network`.
+
+    Raises DiamondError for a missing or damaged checkpoint, or one of other sizes.
+    """
+    state = load_checkpoint(folder)
+    try:
+        network.load_state_dict(state["ema"], strict=True)
+    except RuntimeError as error:
+        raise DiamondError(
+            f"{folder}/checkpoint.pt does not fit run.json: {str(error).splitlines()[-1].strip()}",
+            expected="weights of the sizes in run.json",
+        ) from error
+
+
 def load_agent(path: str | Path) -> Agent:
     """Both networks of a run, with their EMA weights, in evaluation mode on the CPU."""
     info = read_run(path)
@@ -143,12 +159,5 @@ def load_agent(path: str | Path) -> Agent:
     for name in NETWORKS:
         network = getattr(agent, name)
         if network is not None:
-            state = load_checkpoint(Path(path) / name)
-            try:
-                network.load_state_dict(state["ema"], strict=True)
-            except RuntimeError as error:
-                raise DiamondError(
-                    f"{path}/{name}/checkpoint.pt does not fit run.json: {str(error).splitlines()[-1].strip()}",
-                    expected="weights of the sizes in run.json",
-                ) from error
+            load_average(Path(path) / name, network)
     return agent.eval().requires_grad_(False)

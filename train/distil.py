@@ -41,9 +41,7 @@ class Teacher:
         def draw(name: str, shape: tuple[int, ...]) -> Tensor:
             return (
                 noise / self.sampler.initial_std
-                if name == "init"
-                else torch.randn(shape, device=noise.device)
-            )
+            )  # the only draw: `teacher_sampler` takes none that adds noise
 
         return sample(self.network, self.sampler, history, None, draw)
 

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from engine.actions import ActionSpace
 from engine.errors import DiamondError
-from train.beginning import Beginning
+from train.beginning import Beginning, save_step_0
 from train.checkpoint import NETWORKS, RunInfo, read_run, write_run
 from train.config import WorldRecipe, override
 from train.loop import Progress, train_network
@@ -149,10 +149,9 @@ def _begin(request: RunRequest, info: RunInfo) -> RunInfo:
             raise DiamondError(
                 f"--from {request.begin_from}: {request.out} holds a trained {name}", fix="another --out"
             )
-    beginning = Beginning(request.begin_from)
-    beginning.check(info, names)
+    networks = Beginning(request.begin_from).networks(info, names)
     write_run(request.out, info)
-    beginning.save(request.out, info, names)
+    save_step_0(request.out, info, networks)
     return info
 
 

@@ -54,6 +54,7 @@ def test_what_does_not_fit_is_said_and_nothing_is_written(
         (str(trained), {"preset": "freedoom"}, r"its denoiser has cond_channels 32 instead of 256"),
         ("nowhere", {}, "nowhere"),
         (str(recordings), {}, "world.json"),
+        (str(trained), {}, "train the upsampler first"),  # the run of the fixture has none yet
     ):
         with pytest.raises(DiamondError, match=message):
             prepare_run(request(out, recordings, begin_from=source, **changes))
@@ -73,8 +74,8 @@ def test_other_actions_are_refused(trained: Path) -> None:
     info = read_run(trained)
     other = replace(info.action_space, mouse_x=(-999, *info.action_space.mouse_x[1:]))
     with pytest.raises(DiamondError, match="other actions than the recordings"):
-        Beginning(str(trained)).check(replace(info, action_space=other), ["denoiser"])
-    Beginning(str(trained)).check(info, ["denoiser"])
+        Beginning(str(trained)).networks(replace(info, action_space=other), ["denoiser"])
+    assert list(Beginning(str(trained)).networks(info, ["denoiser"])) == ["denoiser"]
 
 
 def test_a_world_without_that_network_is_said(trained: Path) -> None:
@@ -82,4 +83,4 @@ def test_a_world_without_that_network_is_said(trained: Path) -> None:
     beginning = Beginning(str(trained))
     beginning.agent = replace(beginning.agent, upsampler=None)
     with pytest.raises(DiamondError, match="has no upsampler"):
-        beginning.check(info, ["denoiser", "upsampler"])
+        beginning.networks(info, ["denoiser", "upsampler"])

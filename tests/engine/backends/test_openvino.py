@@ -5,7 +5,6 @@ between two levels may fall either way); bf16 ones by half a level on average; 1
 """
 
 import builtins
-import json
 import os
 import subprocess
 import sys
@@ -15,16 +14,15 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from engine.actions import Action
 from engine.backends import open_backend
-from engine.backends.base import Backend
-from engine.bundle import Bundle, write_bundle
+from engine.bundle import Bundle
 from engine.errors import DiamondError
 from engine.graphs import GraphSpec, TensorSpec
 from engine.loading import load_world
+from tests.engine.backends.typed_world import evaluate, rollout, worst_db, write_typed_bundle
 from tests.engine.doubles import assert_same_picture
 
 onnx = pytest.importorskip("onnx", reason="the graphs of these tests are made with onnx")
@@ -188,71 +186,38 @@ def test_threads_are_those_that_it_really_takes(tmp_path: Path) -> None:
 @pytest.fixture(scope="session")
 def low_bundle(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny world with graphs in bf16 as well."""
-    from export.typed import make_typed
-
-    document = json.loads((tiny_bundle / "world.json").read_text())
-    files: dict[str, Path | bytes] = {name: tiny_bundle / name for name in document.pop("files")}
-    document["graphs"]["bf16"] = {}
-    for role, entry in document["graphs"]["fp32"].items():
-        model = onnx.load(tiny_bundle / entry["file"])
-        make_typed(model, "bf16")
-        name = f"bf16/{role}.onnx"
-        files[name] = model.SerializeToString()
-        document["graphs"]["bf16"][role] = {**entry, "file": name}
-    return write_bundle(tmp_path_factory.mktemp("low") / "tiny", document, files)
-
-
-def evaluate(backend: Backend, bundle: Bundle, precision: str, role: str) -> npt.NDArray[np.float32]:
-    """One evaluation of a network of the tiny world on fixed random inputs."""
-    graph = backend.load(bundle.graph(precision, role))
-    rng = np.random.default_rng(3)
-    inputs = {
-        name: rng.normal(0, 0.5, tensor.shape).astype(np.float32)  # type: ignore[arg-type]
-        for name, tensor in sorted(graph.spec.inputs.items())
-    }
-    inputs["coefficients"][:] = 0.8, 0.3, 0.6
-    return graph.run(inputs)["denoised"].copy()
+    return write_typed_bundle(tiny_bundle, tmp_path_factory.mktemp("low") / "tiny", ("bf16",))
 
 
 @pytest.mark.parametrize("role", ["denoiser", "upsampler"])
 def test_an_fp32_evaluation_is_that_of_onnx_runtime(tiny_bundle: Path, role: str) -> None:
-    bundle = Bundle.open(tiny_bundle)
-    ours, theirs = (evaluate(open_backend(name), bundle, "fp32", role) for name in ("openvino", "ort"))
+    ours, theirs = (evaluate(open_backend(name), tiny_bundle, "fp32", role) for name in ("openvino", "ort"))
     assert_same_picture(ours, theirs)
 
 
 @pytest.mark.parametrize("role", ["denoiser", "upsampler"])
 def test_a_bf16_evaluation_is_within_half_a_grey_level_of_fp32(low_bundle: Path, role: str) -> None:
-    backend, bundle = OpenVinoBackend(), Bundle.open(low_bundle)
+    backend = OpenVinoBackend()
     if not backend.can_bf16:
         pytest.skip("this CPU has no bf16 arithmetic")
     off = np.abs(
-        evaluate(backend, bundle, "bf16", role) - evaluate(open_backend("ort"), bundle, "fp32", role)
+        evaluate(backend, low_bundle, "bf16", role) - evaluate(open_backend("ort"), low_bundle, "fp32", role)
     )
     levels = off * 127.5
     assert 0 < levels.mean() < 0.5, f"max {levels.max():.1f}, mean {levels.mean():.3f} grey levels"
-
-
-def rollout(
-    bundle: Path, backend: str, precision: str | None, frames: int = 16
-) -> list[npt.NDArray[np.uint8]]:
-    with load_world(bundle, backend, precision, seed=5) as world:
-        world.reset(0)
-        return [world.step(Action({"w"}, mouse_dx=30)).rgb for _ in range(frames)]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_rollout_stays_close_to_that_of_onnx_runtime(low_bundle: Path, precision: str) -> None:
     if precision == "bf16" and not OpenVinoBackend().can_bf16:
         pytest.skip("this CPU has no bf16 arithmetic")
-    pairs = zip(rollout(low_bundle, "openvino", precision), rollout(low_bundle, "ort", "fp32"), strict=True)
-    errors = [float(np.mean((ours.astype(float) - theirs) ** 2)) for ours, theirs in pairs]
-    psnr_db = [99.0 if error == 0 else 10 * np.log10(255**2 / error) for error in errors]
-    assert min(psnr_db) > 35, f"{precision}: {np.round(psnr_db, 1)}"
+    ours = rollout(load_world(low_bundle, "openvino", precision, seed=5), 16)
+    theirs = rollout(load_world(low_bundle, "ort", "fp32", seed=5), 16)
+    assert worst_db(ours, theirs) > 35
 
 
 def test_the_same_seed_paints_the_same_frames(low_bundle: Path) -> None:
-    first, second = (rollout(low_bundle, "openvino", None, frames=4) for _ in range(2))
+    first, second = (rollout(load_world(low_bundle, "openvino", seed=5), 4) for _ in range(2))
     np.testing.assert_array_equal(first, second)
 
 
