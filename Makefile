@@ -5,12 +5,12 @@ PYTHON ?= python3
 WORLD  ?= freedoom
 ARGS   ?=
 MADE   ?= made-world
-EPISODES ?= 160
+EPISODES ?= 320
 
 BIN      := .venv/bin
 PIP      := $(BIN)/python -m pip --disable-pip-version-check
-# A pin or an extra that changes sets up again.
-PINS     := pyproject.toml constraints.txt
+# A pin, an extra or a native operator that changes sets up again.
+PINS     := pyproject.toml constraints.txt hatch_build.py $(wildcard engine/native/*.cpp engine/native/*.hpp)
 PLAYABLE := .venv/.ready-play
 TESTABLE := .venv/.ready-dev
 
@@ -40,7 +40,7 @@ check: $(TESTABLE)
 
 # From nothing to a world and its figures. Stopped at any time, it goes on from there; ARGS goes to diamond-train.
 world: $(TESTABLE)
-	$(BIN)/diamond-data record freedoom --monsters none --episodes $(EPISODES) --frames 1000 --seed 1 --out $(MADE)/data
+	$(BIN)/diamond-data record freedoom --monsters none --blind 0.5 --episodes $(EPISODES) --frames 1000 --seed 1 --out $(MADE)/data
 	if [ -f $(MADE)/run/run.json ]; then $(BIN)/diamond-train --out $(MADE)/run --resume $(ARGS); \
 	else $(BIN)/diamond-train freedoom --data $(MADE)/data --out $(MADE)/run $(ARGS); fi
 	$(BIN)/diamond-export $(MADE)/run --out $(MADE)/world --spawns 10 --notice docs/freedoom-notice.txt --force

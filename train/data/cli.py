@@ -40,12 +40,13 @@ def record_freedoom(
     workers: Annotated[int, typer.Option(help="Processes recording at once.")] = os.cpu_count() or 1,
     test_fraction: Annotated[float, typer.Option(help="Share of episodes held out under test/.")] = 0.1,
     monsters: Annotated[str, typer.Option(help="none, few or many.")] = "few",
+    blind: Annotated[float, typer.Option(help="Share of episodes whose player walks into walls.")] = 0.0,
 ) -> None:
     """Record a court in Freedoom with a scripted player (needs vizdoom)."""
     from train.data.record import RecordConfig, record
 
     config = RecordConfig(
-        out.absolute(), episodes, frames, seed, workers, test_fraction, cast(Monsters, monsters)
+        out.absolute(), episodes, frames, seed, workers, test_fraction, cast(Monsters, monsters), blind
     )
     with tqdm(total=episodes * frames, unit=" frames", unit_scale=True, desc=out.name) as bar:
 

@@ -1,9 +1,12 @@
 """A scripted player whose recordings teach a world model what every key does.
 
 It explores by the depth buffer, fights what it sees, backs out of corners, and now and then looks around,
-strafes, flicks, jumps, crouches, zooms and changes guns. What it does is chosen for learning rather than for
-winning: an intent is held for a natural while, turns keep a steady moderate speed, the view returns to the
-horizon, every mouse bin occurs, and standing idle is rare. All of it is drawn from one seeded generator.
+strafes, flicks, jumps, crouches, zooms and changes guns. A blind one does the same without looking where it goes: it
+walks on against walls, slides along them and turns away from them, as people do who try a world out.
+
+What it does is chosen for learning rather than for winning: an intent is held for a natural while, turns keep a steady
+moderate speed, the view returns to the horizon, every mouse bin occurs, and standing idle is rare. All of it is drawn
+from one seeded generator.
 """
 
 from __future__ import annotations
@@ -40,10 +43,17 @@ INTENT_FRAMES = {
 
 @dataclass
 class Policy:
-    """One episode's player. `act(view)` returns the action for the frame just seen."""
+    """One episode's player. `act(view)` returns the action for the frame just seen.
+
+    Attributes:
+        space: whose keys and mouse bins it uses.
+        rng: all that it decides.
+        blind: whether it walks without regard for what is in the way.
+    """
 
     space: ActionSpace
     rng: np.random.Generator
+    blind: bool = False
     intent: str = "explore"
     frames_left: int = 0
     turn: int = 0  # mouse units a frame, this intent's steady turn
@@ -73,7 +83,7 @@ class Policy:
     # Intents: what the next second or so is about.
 
     def _choose_intent(self, view: View) -> None:
-        if self.intent != "escape" and self._stuck():
+        if self.intent != "escape" and not self.blind and self._stuck():
             self._begin("escape")
             self.turn = self._sign() * int(self.rng.choice([100, 200]))
         elif view.targets and self.intent not in ("fight", "escape") and self.rng.random() < 0.15:
@@ -104,12 +114,16 @@ class Policy:
     def _move(self, view: View) -> tuple[set[str], int]:
         rng = self.rng
         keys = {"left shift"} if self.running else set()
+        if self.intent == "explore" and self.blind:
+            return keys | {"w"}, self._bin_x(
+                self.turn / 5 if self.turn % 3 else 0
+            )  # straight on, or in a bow
         if self.intent == "explore":
             turn = self._steer(view)
             walking = band_clearance(view.depth)[BANDS // 2 - 1 : BANDS // 2 + 2].min() > TOUCHING
             return keys | ({"w"} if walking else set()), self._bin_x(turn)
         if self.intent == "turn":
-            return keys | ({"w"} if self.turn % 20 and view_is_open(view) else set()), self._bin_x(self.turn)
+            return keys | ({"w"} if self.turn % 20 and self._free(view) else set()), self._bin_x(self.turn)
         if self.intent == "retreat":
             drift = self.turn / 4 if self.turn % 3 else 0
             return keys | {"s"}, self._bin_x(drift)
@@ -117,7 +131,7 @@ class Policy:
             circling = (
                 self.turn / 3 if abs(self.turn) <= 60 else 0
             )  # strafing left while turning right keeps a centre
-            ahead = {"w"} if self.diagonal and view_is_open(view) else set()
+            ahead = {"w"} if self.diagonal and self._free(view) else set()
             sign = 1 if self.strafe_key == "a" else -1
             return keys | ahead | {self.strafe_key}, self._bin_x(sign * abs(circling))
         if self.intent == "flick":
@@ -128,6 +142,10 @@ class Policy:
         if self.intent == "fight":
             return self._fight(view)
         return keys, 0
+
+    def _free(self, view: View) -> bool:
+        """Whether it walks ahead as far as it knows."""
+        return self.blind or view_is_open(view)
 
     def _steer(self, view: View) -> float:
         """Mouse units a frame towards the most open direction ahead, smoothed, with a hand's jitter."""

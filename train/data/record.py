@@ -52,6 +52,7 @@ class RecordConfig:
     workers: int = 1
     test_fraction: float = 0.1
     monsters: Monsters = "few"
+    blind: float = 0.0
 
     def __post_init__(self) -> None:
         for name, value, least in (
@@ -70,6 +71,12 @@ class RecordConfig:
                 expected="0 <= fraction < 1",
                 fix="0.1 is usual.",
             )
+        if not 0 <= self.blind <= 1:
+            raise DiamondError(
+                f"--blind: got {self.blind}",
+                expected="0 <= share <= 1",
+                fix="0.5 makes every second player blind.",
+            )
         DoomSettings(monsters=self.monsters)  # validates
 
     @property
@@ -87,8 +94,13 @@ class RecordConfig:
                 "frames": self.frames,
                 "test_fraction": self.test_fraction,
                 "monsters": self.monsters,
-            },
+            }
+            | ({"blind": self.blind} if self.blind else {}),  # absent from recordings older than it
         )
+
+    def is_blind(self, index: int) -> bool:
+        """Whether episode `index` is a blind player's: that share of any row of episodes, whatever is held out."""
+        return episode_seed(self.seed, index) % 1000 < 1000 * self.blind
 
 
 @dataclass(frozen=True)
@@ -147,7 +159,7 @@ def record_episode(config: RecordConfig, index: int) -> None:
     low_res = np.empty((config.frames, *settings.low_res_size, 3), np.uint8)
     full_res: list[bytes] = []
     actions = np.empty((config.frames, ACTION_SPACE.size), np.uint8)
-    policy = Policy(ACTION_SPACE, np.random.default_rng([seed, 1]))
+    policy = Policy(ACTION_SPACE, np.random.default_rng([seed, 1]), config.is_blind(index))
     with DoomGame(settings, seed) as game:
         view = game.view()
         for t in range(config.frames):
@@ -163,7 +175,7 @@ def record_episode(config: RecordConfig, index: int) -> None:
         full_res_size=settings.full_res_size,
         action_space=json.dumps(ACTION_SPACE.to_json()),
         source=SOURCE,
-        extra={"monsters": config.monsters},
+        extra={"monsters": config.monsters} | ({"player": "blind"} if config.is_blind(index) else {}),
     )
     path = episode_path(config.out, index, split_of(index, config.test_fraction))
     write_episode(path, meta, low_res, actions, full_res)

@@ -14,10 +14,10 @@ import pytest
 from engine.actions import Action
 from engine.errors import DiamondError
 from train.data.arena import REMOVED_THINGS, dress_map, monster_count
-from train.data.doom import DoomGame, DoomSettings, crop_and_resize, load_vizdoom
+from train.data.doom import DoomGame, DoomSettings, View, crop_and_resize, load_vizdoom
 from train.data.episode import Episode
-from train.data.folder import episode_path, episode_paths
-from train.data.policy import INTENTS
+from train.data.folder import episode_path, episode_paths, split_of
+from train.data.policy import INTENTS, Policy
 from train.data.record import ACTION_SPACE, RecordConfig, episode_seed, record, record_episode
 from train.data.report import stats, validate
 
@@ -110,6 +110,7 @@ def test_interrupting_leaves_whole_episodes_only(tmp_path):
         ({"frames": 1}, "--frames"),
         ({"test_fraction": 1.0}, "--test-fraction"),
         ({"monsters": "some"}, "none, few or many"),
+        ({"blind": 1.5}, "--blind"),
     ],
 )
 def test_settings_that_make_no_recording_are_refused(tmp_path, change, message):
@@ -194,3 +195,45 @@ def test_the_player_is_seldom_idle_and_uses_the_moving_keys(recording, tmp_path)
     assert min(result.shares[key] for key in "wasd") > 0.01
     assert max(result.shares[f"mouse x {value:+d}"] for value in ACTION_SPACE.mouse_x) < 0.6
     assert sum(INTENTS.values()) == pytest.approx(1)
+
+
+def share_walking(blind):
+    """How often a player who stands before a wall presses the key ahead."""
+    policy = Policy(ACTION_SPACE, np.random.default_rng(0), blind)
+    wall = View(
+        screen=np.zeros((180, 320, 3), np.uint8),
+        depth=np.ones((180, 320), np.uint8),
+        position=(0.0, 0.0, 0.0),
+        pitch=0.0,
+        targets=(),
+    )
+    return np.mean(["w" in policy.act(wall).keys for _ in range(1000)])
+
+
+def test_a_blind_player_walks_on_against_walls():
+    assert share_walking(blind=False) < 0.1
+    assert share_walking(blind=True) > 0.3
+
+
+def test_the_share_of_blind_players_does_not_change_the_others(recording, tmp_path):
+    config = replace(recording, out=tmp_path, blind=0.5)
+    chosen = [config.is_blind(index) for index in range(400)]
+    assert 0.4 < sum(chosen) / 400 < 0.6
+    assert not any(replace(config, blind=0.0).is_blind(index) for index in range(400))
+    seeing = chosen.index(False)
+    record_episode(config, seeing)
+    record_episode(replace(recording, out=tmp_path / "seeing"), seeing)
+    episodes = [
+        Episode(episode_path(folder, seeing, split_of(seeing, 0.34)))
+        for folder in (tmp_path, tmp_path / "seeing")
+    ]
+    assert np.array_equal(*(episode.actions(0, 60) for episode in episodes))
+    blind = chosen.index(True)
+    record_episode(config, blind)
+    assert Episode(episode_path(tmp_path, blind, split_of(blind, 0.34))).meta.extra["player"] == "blind"
+
+
+def test_recordings_from_before_blind_players_are_continued(recording):
+    assert "blind" not in recording.info.recorder
+    with pytest.raises(DiamondError, match=r"blind None there, 0\.5 asked for"):
+        record(replace(recording, blind=0.5))
