@@ -1,10 +1,13 @@
 """One way to run a world, as an object and as a text: "precision=int8+threads=1"."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from engine import load_world
+from engine import load_world, native
 from engine.errors import DiamondError
 from engine.manifest import Manifest
 from engine.schedule import SamplerConfig
@@ -18,9 +21,10 @@ class Config:
     Attributes:
         backend, precision, preset, threads: as of `engine.load_world`.
         steps: of the denoiser and, behind a slash, of the upsampler ("3" or "3/10"); None for the preset's.
+        native: "off" without the native operators, "avx2" with those for older processors (docs/native.md).
 
     Raises:
-        DiamondError: a number of threads or steps that is none.
+        DiamondError: a number of threads or steps that is none, or another word for `native`.
     """
 
     backend: str = "auto"
@@ -28,8 +32,11 @@ class Config:
     preset: str | None = None
     threads: int | None = None
     steps: str | None = None
+    native: str | None = None
 
     def __post_init__(self) -> None:
+        if self.native not in (None, "off", "avx2"):
+            raise DiamondError(f"native={self.native}", "off or avx2")
         if self.threads is not None and self.threads < 1:
             raise DiamondError(f"threads={self.threads}", "1 or more")
         counts = [] if self.steps is None else self.steps.split("/")
@@ -81,9 +88,10 @@ class Config:
 
     def load(self, world: Path, verify: bool = True, seed: int = 0) -> World:
         """The world, run so."""
-        loaded = load_world(
-            world, self.backend, self.precision, self.preset, seed, threads=self.threads, verify=verify
-        )
+        with _switched(self.native):
+            loaded = load_world(
+                world, self.backend, self.precision, self.preset, seed, threads=self.threads, verify=verify
+            )
         try:
             for name, sampler in self.samplers(loaded.manifest).items():
                 loaded.set_sampler(name, sampler)
@@ -91,3 +99,18 @@ class Config:
             loaded.close()
             raise
         return loaded
+
+
+@contextmanager
+def _switched(setting: str | None) -> Iterator[None]:
+    """The environment's switch for native operators, set for a while; None leaves it as it is."""
+    before = os.environ.get(native.SWITCH)
+    if setting is not None:
+        os.environ[native.SWITCH] = setting
+    try:
+        yield
+    finally:
+        if setting is not None:
+            os.environ.pop(native.SWITCH)
+            if before is not None:
+                os.environ[native.SWITCH] = before

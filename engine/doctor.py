@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from engine import native
 from engine.backends import BACKENDS, open_backend
 from engine.catalog import own_home, own_worlds
 from engine.cuda.gpu import describe_gpu, driver_version
@@ -51,6 +52,7 @@ def examine() -> Iterator[Finding]:
     for name in BACKENDS:
         if name != "auto":
             yield _backend(name)
+    yield _native()
     yield from _clashes()
     yield from _caches()
 
@@ -92,6 +94,20 @@ def _backend(name: str) -> Finding:
         return Finding(subject, f"not usable: {error.what.removeprefix(f'{subject}: ')}", error.fix)
     finally:
         backend.close()
+
+
+def _native() -> Finding:
+    """Whether ONNX Runtime's convolutions are ours here."""
+    reason = native.missing()
+    if not reason:
+        return Finding("native", f"convolutions for {native.kernels()}, used by backend ort")
+    compiled = native.LIBRARY.is_file() or reason.startswith(native.SWITCH)
+    again = "" if compiled else 'pip install --force-reinstall --no-deps "diamond-engine"'
+    return Finding(
+        "native",
+        f"none: {reason}; backend ort is slower",
+        again and f"install a C++ compiler such as g++, then {again}",
+    )
 
 
 def _clashes() -> Iterator[Finding]:

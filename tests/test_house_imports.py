@@ -22,6 +22,7 @@ HEART = {"errors", "schedule", "noise", "actions", "bundle", "catalog", "sampler
 
 # Import name -> distribution name, where they differ.
 DISTRIBUTION = {
+    "google": "protobuf",
     "PIL": "pillow",
     "cuda": "cuda-python",
     "tensorrt": "tensorrt-cu13",

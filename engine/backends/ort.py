@@ -3,6 +3,8 @@
 A world has up to four sessions, each with a pool of threads. By default an idle pool spins, which takes the cores from
 the session at work. Pools that never spin lose as much again: waking a thread takes as long as a small operator. So
 they spin for some microseconds within a run, and sleep between runs (measured in benchmarks/NOTES.md).
+
+Where the native operators were compiled, a graph's large convolutions are theirs (engine/native).
 """
 
 from collections.abc import Sequence
@@ -10,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 from typing import Any, ClassVar
 
+from engine import native
 from engine.backends.base import Arrays, Backend, Graph, check_signature
 from engine.backends.cores import physical_cores, threads_in_words
 from engine.errors import DiamondError
@@ -17,6 +20,7 @@ from engine.graphs import GraphSpec, TensorSpec
 
 PROVIDER = "CPUExecutionProvider"
 SPIN_US = 30
+_WEIGHTS_BESIDE = "session.model_external_initializers_file_folder_path"
 _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int64)": "int64"}
 
 
@@ -37,10 +41,12 @@ class OrtBackend(Backend):
         super().__init__()
         self._ort = _onnxruntime()
         self.threads = physical_cores() if threads is None else threads
+        self._native, self._replaced = bool(native.kernels()), 0
 
     def describe(self) -> str:
-        """Version, provider and threads."""
-        return f"ONNX Runtime {self._ort.__version__}, {PROVIDER}, {threads_in_words(self.threads)}"
+        """Version, provider and threads; and how many operators are ours in the graphs that were loaded."""
+        own = f", {self._replaced} native operators ({native.kernels()})" if self._replaced else ""
+        return f"ONNX Runtime {self._ort.__version__}, {PROVIDER}, {threads_in_words(self.threads)}{own}"
 
     def _load(self, spec: GraphSpec) -> Graph:
         options = self._ort.SessionOptions()
@@ -50,7 +56,8 @@ class OrtBackend(Backend):
             options.add_session_config_entry(name, value)
         options.log_severity_level = 3  # errors only: they become exceptions anyway
         try:
-            session = self._ort.InferenceSession(str(spec.path), options, providers=[PROVIDER])
+            model = self._model(spec, options)
+            session = self._ort.InferenceSession(model, options, providers=[PROVIDER])
         except Exception as error:  # its exceptions have no base class of their own
             if "NOT_IMPLEMENTED" in str(error):
                 raise DiamondError(
@@ -67,6 +74,23 @@ class OrtBackend(Backend):
             raise DiamondError(f"{spec}: ONNX Runtime runs it on {session.get_providers()}", PROVIDER)
         check_signature(spec, _tensors(session.get_inputs()), _tensors(session.get_outputs()))
         return OrtGraph(spec, session)
+
+    def _model(self, spec: GraphSpec, options: Any) -> str | bytes:
+        """A graph's path; where native operators speed it up, the graph with these, and `options` prepared for them."""
+        if not self._native:
+            return str(spec.path)
+        from engine.native.rewrite import rewrite
+
+        try:
+            model, replaced = rewrite(spec.path.read_bytes())
+        except (OSError, ValueError):  # ONNX Runtime says better what is wrong with the file
+            return str(spec.path)
+        if not replaced:
+            return str(spec.path)
+        self._replaced += replaced
+        options.register_custom_ops_library(str(native.LIBRARY))
+        options.add_session_config_entry(_WEIGHTS_BESIDE, str(spec.path.parent))
+        return model
 
 
 class OrtGraph(Graph):

@@ -14,7 +14,8 @@ from benchmarks.configuration import Config
 from benchmarks.machine import cores, hardware, peak_memory_bytes, resident_bytes, versions
 from benchmarks.measure import FEWEST, MOST, chosen_frames
 from benchmarks.playing import Played, percentiles, ratios, spread, spread_text, take_turns
-from engine import load_world
+from benchmarks.worlds import find_world
+from engine import load_world, native
 from engine.bundle import Bundle
 from engine.errors import DiamondError
 from engine.world import World
@@ -84,11 +85,24 @@ def test_a_configuration_changes_what_it_names() -> None:
         ("threads=0", "threads=0"),
         ("steps=0", "steps=0"),
         ("steps=1/2/3", "steps=1/2/3"),
+        ("native=on", "native=on"),
     ],
 )
 def test_a_configuration_that_means_nothing_is_refused(text: str, complaint: str) -> None:
     with pytest.raises(DiamondError, match=complaint):
         Config.parse(text, Config())
+
+
+@pytest.mark.skipif(not native.kernels(), reason=native.missing())
+def test_a_configuration_can_do_without_native_operators(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(native.SWITCH, "")
+    described = {}
+    for setting in (None, "off"):
+        with Config("ort", native=setting).load(find_world("freedoom")) as world:
+            described[setting] = world.describe()
+    assert "native operators" in described[None]
+    assert "native" not in described["off"]
+    assert os.environ[native.SWITCH] == ""
 
 
 def test_steps_replace_those_of_the_preset(tiny_bundle: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine import doctor
+from engine import doctor, native
 from engine.cuda.gpu import Gpu
 from engine.doctor import Finding, examine, report
 from engine.errors import DiamondError
@@ -86,6 +86,53 @@ def test_a_backend_that_opens_and_cannot_compute_is_not_usable(monkeypatch: pyte
     assert findings()["backend numpy"].fix == "buy another"
 
 
+def test_native_operators_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "missing", lambda: "")
+    monkeypatch.setattr(native, "kernels", lambda: "AVX2")
+    found = findings()["native"]
+    assert "for AVX2, used by backend ort" in found.text
+    assert found.fix == ""
+
+
+def test_native_operators_that_were_never_compiled_come_with_the_way_to_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv(native.SWITCH, raising=False)
+    monkeypatch.setattr(native, "LIBRARY", tmp_path / "operators.so")
+    native._found.cache_clear()
+    try:
+        found = findings()["native"]
+    finally:
+        native._found.cache_clear()
+    assert found.text == "none: not compiled when the package was installed; backend ort is slower"
+    assert "C++ compiler" in found.fix
+    assert "pip install --force-reinstall" in found.fix
+
+
+def test_native_operators_that_were_turned_off_need_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(native.SWITCH, "off")
+    for library in (native.LIBRARY, Path("nowhere")):
+        monkeypatch.setattr(native, "LIBRARY", library)
+        found = findings()["native"]
+        assert found.text == "none: DIAMOND_NATIVE=off; backend ort is slower"
+        assert found.fix == "", library
+
+
+def test_a_native_library_that_cannot_be_loaded_says_why(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv(native.SWITCH, raising=False)
+    library = tmp_path / "operators.so"
+    library.write_bytes(b"no library")
+    monkeypatch.setattr(native, "LIBRARY", library)
+    native._found.cache_clear()
+    try:
+        text = findings()["native"].text
+    finally:
+        native._found.cache_clear()
+    assert text.startswith("none: operators.so cannot be loaded: ")
+
+
 def test_wheels_that_overwrite_each_other_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "_version", lambda wheel: "1.32.0")
     clash = findings()["clash"]
@@ -147,6 +194,7 @@ def test_the_door_prints_the_report_of_this_machine(tmp_path: Path) -> None:
         "backend trt",
         "backend torch",
         "backend ort",
+        "native",
         "worlds",
         "plans",
         "programs",

@@ -1,17 +1,21 @@
 """ONNX Runtime: what it runs on, and that a file is what world.json says of it."""
 
 import builtins
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
+from engine import native
 from engine.actions import Action
 from engine.backends import open_backend
 from engine.backends import ort as ort_module
+from engine.backends.base import Graph
 from engine.backends.ort import OrtBackend
 from engine.bundle import Bundle
 from engine.errors import DiamondError
@@ -24,6 +28,8 @@ onnx = pytest.importorskip("onnx", reason="the graphs of these tests are made wi
 pytest.importorskip("onnxruntime", reason="no ONNX Runtime to test")
 
 INPUTS, OUTPUTS = signature("upsampler_conditioner", TINY, modulation=4)
+
+has_native = pytest.mark.skipif(bool(native.missing()), reason=f"no native operators: {native.missing()}")
 
 
 def graph_file(
@@ -174,6 +180,108 @@ def test_two_wheels_that_overwrite_each_other_are_reported(monkeypatch: pytest.M
         OrtBackend()
 
 
+# Native operators.
+
+
+def weights_folder(graph: Graph) -> str | None:
+    """Where a session looks for weights because its graph was rewritten; None where it was loaded from its file."""
+    options = graph._session.get_session_options()  # type: ignore[attr-defined]
+    try:
+        return str(options.get_session_config_entry("session.model_external_initializers_file_folder_path"))
+    except RuntimeError:
+        return None
+
+
+def convolution_file(
+    path: Path, external_above_bytes: int = 10**9
+) -> tuple[GraphSpec, npt.NDArray[np.float32]]:
+    """Writes y = conv(x), 3x3 and large enough to be ours; weights of more bytes than that lie beside it."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    from export.onnx_file import save, spec_of
+
+    random = np.random.default_rng(0)
+    weights = random.standard_normal((32, 32, 3, 3)).astype(np.float32) / 10
+    shape = (1, 32, 16, 20)
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["x", "weights"], ["y"], pads=[1, 1, 1, 1])],
+        "convolution",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
+        [numpy_helper.from_array(weights, "weights")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    save(model, path, external_above_bytes)
+    return spec_of(path, "denoiser"), random.standard_normal(shape).astype(np.float32)
+
+
+@has_native
+def test_it_says_how_many_operators_are_ours_once_a_graph_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, _ = convolution_file(tmp_path / "graph.onnx")
+
+    def described() -> str:
+        backend = OrtBackend(threads=1)
+        assert "native" not in backend.describe()
+        backend.load(spec)
+        return backend.describe()
+
+    assert re.search(rf"CPUExecutionProvider, 1 thread, 1 native .*\({native.kernels()}\)$", described())
+    monkeypatch.setenv(native.SWITCH, "off")
+    assert "native" not in described()
+    monkeypatch.delenv(native.SWITCH)
+    monkeypatch.setattr(native, "missing", lambda: "not compiled when the package was installed")
+    assert "native" not in described()
+
+
+@has_native
+@pytest.mark.parametrize("external_above_bytes", [10**9, 0], ids=["one file", "weights beside it"])
+@pytest.mark.parametrize("relative", [False, True])
+def test_a_graph_with_large_convolutions_runs_with_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, external_above_bytes: int, relative: bool
+) -> None:
+    """A graph that was rewritten is handed over as bytes, and still finds the weights that lie beside its file."""
+    monkeypatch.chdir(tmp_path)
+    path = Path("graph.onnx") if relative else tmp_path / "graph.onnx"
+    spec, x = convolution_file(path, external_above_bytes)
+    assert (tmp_path / "graph.onnx.data").is_file() == (external_above_bytes == 0)
+    graph = OrtBackend(threads=1).load(spec)
+    assert weights_folder(graph) == str(path.parent)
+    ours = graph.run({"x": x})["y"]
+
+    monkeypatch.setenv(native.SWITCH, "off")
+    graph = OrtBackend(threads=1).load(spec)
+    assert weights_folder(graph) is None
+    plain = graph.run({"x": x})["y"]
+    assert (ours != plain).any(), "the same bits: one of them was not what it says"
+    np.testing.assert_allclose(ours, plain, rtol=0, atol=1e-5 * np.abs(plain).max())
+
+
+@has_native
+def test_a_graph_without_large_convolutions_is_loaded_as_it_lies_there(spec: GraphSpec) -> None:
+    assert weights_folder(OrtBackend().load(spec)) is None
+
+
+@has_native
+def test_an_operator_that_fails_is_an_error_that_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A library older than the rewriter, say: what ONNX Runtime says of it reaches the player."""
+    from engine.native import rewrite as rewriter
+
+    def strange(model: bytes) -> tuple[bytes, int]:
+        parsed = onnx.load_from_string(model)
+        parsed.graph.node[0].op_type, parsed.graph.node[0].domain = "Conv5x5", rewriter.DOMAIN
+        parsed.opset_import.add(domain=rewriter.DOMAIN, version=1)
+        return parsed.SerializeToString(), 1
+
+    spec, _ = convolution_file(tmp_path / "graph.onnx")
+    monkeypatch.setattr(rewriter, "rewrite", strange)
+    with pytest.raises(DiamondError, match=r"graph\.onnx: ONNX Runtime cannot load(.|\n)*Conv5x5"):
+        OrtBackend(threads=1).load(spec)
+
+
 # Whole worlds, exported.
 
 
@@ -183,7 +291,9 @@ def test_an_exported_world_plays_and_says_what_runs_it(tiny_bundle: Path) -> Non
         assert (world.step(Action({"w"})).rgb != frame.rgb).any()
         described = world.describe()
     assert described.startswith(f"{world.name}: fp32 on ONNX Runtime")
-    assert "CPUExecutionProvider, 1 thread (picked by auto: not trt: " in described
+    assert re.search(
+        r"CPUExecutionProvider, 1 thread(, \d+ native .*)? \(picked by auto: not trt: ", described
+    )
 
 
 def test_an_exported_world_is_deterministic(tiny_bundle: Path) -> None:

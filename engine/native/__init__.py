@@ -1,0 +1,47 @@
+"""Operators of our own for ONNX Runtime's CPU: compiled with the package where a C++ compiler is, see docs/native.md.
+
+`operators.cpp` registers them, `kernels.cpp` computes, `rewrite.py` puts them into a graph.
+"""
+
+import ctypes
+import hashlib
+import os
+from functools import cache
+from pathlib import Path
+
+LIBRARY = Path(__file__).with_name("operators.so")
+SWITCH = "DIAMOND_NATIVE"  # in the environment: "off" plays graphs as exported, "avx2" without AVX-512
+
+
+def kernels() -> str:
+    """What this processor runs of the operators, such as "AVX-512"; empty where `missing` says why."""
+    return "" if missing() else _found()[0]
+
+
+def missing() -> str:
+    """Why there are no native operators here; empty where there are."""
+    return f"{SWITCH}=off" if os.environ.get(SWITCH) == "off" else _found()[1]
+
+
+@cache
+def _found() -> tuple[str, str]:
+    if not LIBRARY.is_file():
+        return "", "not compiled when the package was installed"
+    try:
+        library = ctypes.CDLL(str(LIBRARY))
+        name, revision = library.diamond_kernels, library.diamond_sources
+    except (OSError, AttributeError) as error:
+        return "", f"{LIBRARY.name} cannot be loaded: {error}"
+    name.restype = revision.restype = ctypes.c_char_p
+    if revision().decode() != _sources_sha256():
+        return "", f"{LIBRARY.name} was compiled from other sources than are here; install the package again"
+    found = name()
+    return (found.decode(), "") if found else ("", "this processor has neither AVX-512 nor AVX2")
+
+
+def _sources_sha256() -> str:
+    """As hatch_build.py computes it: a checkout that moved on still holds the library of before."""
+    digest = hashlib.sha256()
+    for path in sorted((*LIBRARY.parent.glob("*.cpp"), *LIBRARY.parent.glob("*.hpp"))):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()

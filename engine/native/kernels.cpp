@@ -1,0 +1,50 @@
+// The kernels of kernels.hpp for the instruction set that this file is compiled for; DIAMOND_KERNELS names them.
+#include "attention.hpp"
+#include "winograd.hpp"
+
+namespace diamond {
+namespace {
+
+// In float over short runs, in double over the runs, and of the distances from the first value: what is far from zero
+// and close together keeps its variance.
+void moments(const float* x, int64_t count, double* sum, double* squares) {
+  constexpr int64_t STEP = 4 * L, RUN = 64 * STEP;
+  const float from = count > 0 ? x[0] : 0.f;
+  double sums = 0, products = 0;
+  for (int64_t begin = 0; begin < count; begin += RUN) {
+    const int64_t end = least(count, begin + RUN), whole = begin + (end - begin) / STEP * STEP;
+    Vec a[4] = {}, b[4] = {};
+    for (int64_t i = begin; i < whole; i += STEP)
+      for (int v = 0; v < 4; v++) {
+        const Vec value = load(x + i + v * L) - from;
+        a[v] += value;
+        b[v] += value * value;
+      }
+    const Vec all = (a[0] + a[1]) + (a[2] + a[3]), squared = (b[0] + b[1]) + (b[2] + b[3]);
+    for (int lane = 0; lane < L; lane++) sums += all[lane], products += squared[lane];
+    for (int64_t i = whole; i < end; i++) {
+      const double value = x[i] - from;
+      sums += value;
+      products += value * value;
+    }
+  }
+  const double origin = from;
+  *sum = sums + count * origin;
+  *squares = products + 2 * origin * sums + count * origin * origin;
+}
+
+}  // namespace
+
+extern const Kernels DIAMOND_KERNELS;
+const Kernels DIAMOND_KERNELS = {
+#if defined(__AVX512F__)
+    "AVX-512",
+#elif defined(__AVX2__)
+    "AVX2",
+#else
+    "NEON",
+#endif
+    BLOCK,   GROUP,     packed_floats, pack,         block_floats, scratch_floats, transform,
+    multiply, AT_ONCE, score_floats,  attend,       moments};
+
+}  // namespace diamond

@@ -1,0 +1,85 @@
+// Vectors of the instruction set that a file is compiled for. Included by kernels.cpp alone.
+#pragma once
+#include <cstdint>
+#include <cstring>
+
+namespace diamond {
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int L = 16;  // lanes
+#elif defined(__AVX2__)
+constexpr int L = 8;
+#else
+constexpr int L = 4;  // NEON
+#endif
+
+typedef float Vec __attribute__((vector_size(4 * L)));
+typedef float Unaligned __attribute__((vector_size(4 * L), aligned(4), may_alias));
+typedef int32_t Ints __attribute__((vector_size(4 * L)));
+
+inline Vec load(const float* from) { return *reinterpret_cast<const Unaligned*>(from); }
+inline void store(float* to, Vec value) { *reinterpret_cast<Unaligned*>(to) = value; }
+inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+
+// Shuffles of two vectors, for any number of lanes.
+template <int... I> struct Lanes {};
+template <int N, int... I> struct Count : Count<N - 1, N - 1, I...> {};
+template <int... I> struct Count<0, I...> { typedef Lanes<I...> All; };
+
+template <int... I> inline Vec evens(Vec a, Vec b, Lanes<I...>) { return __builtin_shufflevector(a, b, 2 * I...); }
+template <int... I> inline Vec odds(Vec a, Vec b, Lanes<I...>) { return __builtin_shufflevector(a, b, 2 * I + 1 ...); }
+template <int... I> inline Vec zip(Vec a, Vec b, int, Lanes<I...>) {
+  return __builtin_shufflevector(a, b, I / 2 + (I % 2) * L...);
+}
+template <int... I> inline Vec zip_upper(Vec a, Vec b, Lanes<I...>) {
+  return __builtin_shufflevector(a, b, L / 2 + I / 2 + (I % 2) * L...);
+}
+typedef Count<L>::All All;
+
+// All but the first lane of a, then the first of b.
+template <int... I> inline Vec next(Vec a, Vec b, Lanes<I...>) { return __builtin_shufflevector(a, b, I + 1 ...); }
+
+// Every fourth of 4 L floats, from each of the four beginnings.
+inline void split(const float* from, Vec& a, Vec& b, Vec& c, Vec& d) {
+  const Vec p = load(from), q = load(from + L), r = load(from + 2 * L), s = load(from + 3 * L);
+  const Vec even0 = evens(p, q, All()), odd0 = odds(p, q, All());
+  const Vec even1 = evens(r, s, All()), odd1 = odds(r, s, All());
+  a = evens(even0, even1, All());
+  b = evens(odd0, odd1, All());
+  c = odds(even0, even1, All());
+  d = odds(odd0, odd1, All());
+}
+
+// The inverse.
+inline void join(Vec a, Vec b, Vec c, Vec d, float* to) {
+  const Vec even0 = zip(a, c, 0, All()), even1 = zip_upper(a, c, All());
+  const Vec odd0 = zip(b, d, 0, All()), odd1 = zip_upper(b, d, All());
+  store(to, zip(even0, odd0, 0, All()));
+  store(to + L, zip_upper(even0, odd0, All()));
+  store(to + 2 * L, zip(even1, odd1, 0, All()));
+  store(to + 3 * L, zip_upper(even1, odd1, All()));
+}
+
+// e^x for x <= 88; below -87 what is left of it. Remez polynomial of degree 6 over half an octave each way, 2 ulp.
+inline Vec exponential(Vec x) {
+  x = x < -87.f ? Vec{} - 87.f : x;
+  x = x > 88.f ? Vec{} + 88.f : x;
+  const Vec shifted = x * 1.44269504088896341f + 12582912.f;  // 1.5 * 2^23: rounds to whole octaves
+  const Vec octaves = shifted - 12582912.f;
+  const Vec r = (x - octaves * 0.693359375f) + octaves * 2.12194440e-4f;
+  Vec p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * r * r + r + 1.f;
+  const Ints bits = (__builtin_convertvector(octaves, Ints) + 127) << 23;
+  Vec power;
+  std::memcpy(&power, &bits, sizeof power);
+  return p * power;
+}
+
+}  // namespace
+}  // namespace diamond
