@@ -2,11 +2,13 @@
 
     python benchmarks/endurance.py                             1,000 frames from every spawn of the embedded world
     python benchmarks/endurance.py WORLD --data RECORDINGS --sheet endurance.png --json benchmarks/results/MACHINE.json
+    python benchmarks/endurance.py WORLD --data RECORDINGS --blind RECORDINGS    beside a player who sees nothing
 
 `benchmarks/wandering.py` plays; from every spawn another script, drawn from one seed. `benchmarks/detectors.py` says
 what counts as frozen, flat, mush and off colour, with limits from the held-out recordings under `--data`, else from the
-spawns. The sheet has a row a spawn, and in it the frames 0, 16, 64, 125, 250, 500, 750 and 1000. Straight walls and a
-weapon that stays a weapon are for eyes: look at the sheet.
+spawns. Recordings of a player who does not look where it goes, under `--blind`, are judged by the same limits: so much
+of the game itself is flat for who walks into walls. The sheet has a row a spawn, and in it the frames 0, 16, 64, 125,
+250, 500, 750 and 1000. Straight walls and a weapon that stays a weapon are for eyes: look at the sheet.
 """
 
 import json
@@ -28,6 +30,9 @@ def run(
     data: Annotated[
         Path | None, typer.Option(help="recordings, whose held-out frames set the limits")
     ] = None,
+    blind: Annotated[
+        Path | None, typer.Option(help="recordings of blind players, judged by the same limits")
+    ] = None,
     frames: Annotated[int, typer.Option(min=1, help="of each rollout")] = 1000,
     spawns: Annotated[int | None, typer.Option(min=1, help="so many only; default: all")] = None,
     backend: Annotated[str, typer.Option(help="what runs it")] = "auto",
@@ -44,7 +49,7 @@ def run(
     """Play long from every spawn, and watch."""
     from benchmarks import machine
     from benchmarks.configuration import Config
-    from benchmarks.long_play import endure, filled, line, reference, summary, totals
+    from benchmarks.long_play import endure, filled, line, reference, summary, totals, watch
     from benchmarks.progress import say
     from benchmarks.results import keep
     from benchmarks.sheets import write_sheet
@@ -55,6 +60,7 @@ def run(
     path = find_world(world)
     around, began = machine.circumstances("endurance"), time.perf_counter()
     limits, real = reference(Bundle.open(path), data, say)
+    walked_blind = watch(Bundle.open(path), blind, limits) if blind is not None else []
     with config.load(path, seed=seed) as loaded:
         print(f"{loaded.describe()}; preset {loaded.preset}; limits from {limits.source}\n")
         chosen = range(min(spawns or loaded.spawn_count, loaded.spawn_count))
@@ -74,12 +80,15 @@ def run(
             "limits": limits.to_json(),
             "imagined": totals([rollout.log for rollout in rollouts]),
             "real": totals(real) if real else None,
+            "blind": totals(walked_blind) if walked_blind else None,
             "spawns": [rollout.to_json() for rollout in rollouts],
         }
     report["seconds"] = round(time.perf_counter() - began, 1)
     print("\n" + summary("imagined", report["imagined"]))
     if report["real"]:
         print(summary("real play, the control", report["real"]))
+    if report["blind"]:
+        print(summary("real play of the blind", report["blind"]))
     if json_file is not None:
         keep(report, json_file)
     if sheet is not None:

@@ -97,6 +97,16 @@ def reference(bundle: Bundle, data: Path | None, say: Callable[[str], None]) -> 
     return limits, control(episodes[1::2], manifest.sizes, manifest.action_space, limits)
 
 
+def watch(bundle: Bundle, data: Path, limits: Limits) -> list[Log]:
+    """What the detectors say of other real play by the same limits, of all held-out episodes of a folder.
+
+    Raises:
+        DiamondError: recordings that are missing, or of another world.
+    """
+    manifest = bundle.manifest
+    return control(held_out(data, manifest, IN_A_ROW), manifest.sizes, manifest.action_space, limits)
+
+
 def line(rollout: Endured) -> str:
     """spawn 3: frozen - (0), flat from 412 (96), ...: the first frame of the first alarm, and the frames that fired."""
     found = rollout.log.to_json()

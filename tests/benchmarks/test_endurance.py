@@ -2,7 +2,10 @@
 
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +15,7 @@ from typer.testing import CliRunner
 from benchmarks.detectors import DETECTORS, IN_A_ROW, Limits, Look, distance, motion, rows_of
 from benchmarks.held_out import held_out
 from benchmarks.limits import RARE, control, from_recordings, from_spawns, turned
-from benchmarks.long_play import endure, filled, line, totals
+from benchmarks.long_play import endure, filled, line, totals, watch
 from benchmarks.wandering import wander
 from engine.actions import Action, ActionSpace
 from engine.errors import DiamondError
@@ -149,6 +152,18 @@ def test_palettes_differ_by_as_much_as_a_picture_brightens() -> None:
     assert distance(Look.of(picture[:, ::-1]).palette, first.palette[None]) == 0
     assert motion(picture, picture + 10) == 10
     assert Look.of(np.full((4, 6, 3), 7, np.uint8)).crispness == 0
+
+
+def test_other_real_play_is_judged_by_the_limits_that_are_given(
+    recordings: Path, limits: dict[str, Limits]
+) -> None:
+    bundle: Any = SimpleNamespace(manifest=PanoramaWorld().manifest)
+    healthy = totals(watch(bundle, recordings, limits["recordings"]))["flat"]
+    severe = replace(limits["recordings"], contrast=1e6, edges=1.1)
+    flat = totals(watch(bundle, recordings, severe))["flat"]
+    assert healthy["judged"] == flat["judged"] == 6 * 199
+    assert healthy["fired"] < 0.1 * healthy["judged"]
+    assert (flat["fired"], flat["rollouts"]) == (6 * 199, 6)
 
 
 def test_a_turn_is_told_from_the_action_vector() -> None:
