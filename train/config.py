@@ -46,6 +46,7 @@ class NetworkTraining:
     distil_after: float = 0.0  # fraction of the steps before that begins
     focus_fraction: float = 0.0  # of the rows, whose newest action holds one of `focus_keys`
     focus_keys: tuple[str, ...] = ()
+    opening_fraction: float = 0.0  # of the rows, in which a view that was bare opens (train/segments.py)
     history_sigma_loc: float = -1.2  # noise on the history frames: log-normal too, same clipping
     history_sigma_scale: float = 1.2
     bf16: bool = True
@@ -70,10 +71,16 @@ class NetworkTraining:
             "start_fraction",
             "distil_after",
             "focus_fraction",
+            "opening_fraction",
             "ema_decay",
         ):
             if not 0 <= getattr(self, name) <= 1:
                 raise DiamondError(f"{name} is {getattr(self, name)}", expected="a fraction from 0 to 1")
+        if self.focus_fraction + self.opening_fraction > 1:
+            raise DiamondError(
+                f"focus_fraction {self.focus_fraction} and opening_fraction {self.opening_fraction}",
+                expected="together 1 at most",
+            )
         if self.optimizer not in OPTIMIZERS:
             raise DiamondError(f"optimizer is {self.optimizer!r}", expected="one of " + ", ".join(OPTIMIZERS))
         if self.crop is not None:

@@ -28,7 +28,7 @@ from train.optimizer import MuonAndAdamW, OptimizerConfig, make_optimizer
 from train.parallel import ALONE, Group
 from train.rollout import sample
 from train.rollout_pool import RolloutPool
-from train.segments import Batch, SegmentSampler, focus_on, open_episodes, random_crops, to_unit
+from train.segments import Batch, SegmentSampler, focus_on, open_episodes, openings, random_crops, to_unit
 
 
 @dataclass(frozen=True)
@@ -91,12 +91,14 @@ def train_network(
     for line in skipped:
         say(f"skipped {line}")
     history = network_cfg.inner_model.num_steps_conditioning
-    focus = None
+    focuses = []
     if cfg.focus_fraction > 0:
-        focus = focus_on(episodes, info.action_space, cfg.focus_keys, cfg.focus_fraction)
+        focuses.append(focus_on(episodes, info.action_space, cfg.focus_keys, cfg.focus_fraction))
+    if cfg.opening_fraction > 0:
+        focuses.append(openings(episodes, cfg.opening_fraction))
     samplers = {
         extra: SegmentSampler(
-            episodes, history + 1 + extra, cfg.batch_size, cfg.seed, network_cfg.is_upsampler, focus
+            episodes, history + 1 + extra, cfg.batch_size, cfg.seed, network_cfg.is_upsampler, focuses
         )
         for extra in {0, cfg.autoregressive_steps}
     }

@@ -18,6 +18,9 @@ from engine.errors import DiamondError
 from train.data.episode import Episode
 from train.data.folder import Split, episode_paths
 
+BARE = 0.15  # of all frames, those with the least contrast
+OPENS = 1.1  # times the contrast of the frame before
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -55,15 +58,11 @@ def open_episodes(data_dir: Path, split: Split) -> tuple[list[Episode], list[str
 
 @dataclass(frozen=True)
 class Focus:
-    """Rare actions, drawn more often than they were recorded. Not in the published training.
-
-    A frame is predicted from its history and its actions, so drawing some actions more often changes how well each is
-    learned and not what is learned.
+    """Frames that are drawn more often than they were recorded. Not in the published training.
 
     Attributes:
         fraction: of a batch's rows that are drawn from `frames`, 0 to 1.
-        frames: int64 (N, 2), an episode's index and that of a frame whose action, the newest that its prediction is
-            given, holds one of the keys.
+        frames: int64 (N, 2), an episode's index and that of a frame to predict.
     """
 
     fraction: float
@@ -72,6 +71,9 @@ class Focus:
 
 def focus_on(episodes: Sequence[Episode], space: ActionSpace, keys: Sequence[str], fraction: float) -> Focus:
     """Finds the frames that follow an action with one of `keys` (keys or buttons of the action space).
+
+    A frame is predicted from its history and its actions, so drawing some actions more often changes how well each is
+    learned and not what is learned.
 
     Raises DiamondError for a key that the space has not, or where no recorded action holds one.
     """
@@ -91,8 +93,39 @@ def focus_on(episodes: Sequence[Episode], space: ActionSpace, keys: Sequence[str
     return Focus(fraction, found)
 
 
+def openings(episodes: Sequence[Episode], fraction: float) -> Focus:
+    """Finds the moments in which a view that was bare opens: the frame before is among the `BARE` with the least
+    contrast of all (the standard deviation of the low-res pixels, mean of the channels), and this one has `OPENS` times
+    as much.
+
+    These are chosen by what happens next, so the network comes to expect it more often than the game shows it: a wall
+    that fills the view ends sooner. That is wanted where a history of a few frames has forgotten what was beside the
+    wall.
+
+    Raises DiamondError where no recorded view opens.
+    """
+    contrasts = [
+        np.concatenate(
+            [
+                episode.low_res(start, min(start + 100, len(episode))).std(axis=(1, 2)).mean(axis=-1)
+                for start in range(0, len(episode), 100)
+            ]
+        )
+        for episode in episodes
+    ]
+    bare = np.quantile(np.concatenate(contrasts), BARE)
+    found = []
+    for number, contrast in enumerate(contrasts):
+        opens = np.flatnonzero((contrast[:-1] < bare) & (contrast[1:] > OPENS * contrast[:-1])) + 1
+        found.append(np.stack((np.full(len(opens), number), opens), axis=1))
+    frames = np.concatenate(found)
+    if len(frames) == 0:
+        raise DiamondError("opening_fraction: in no recording a bare view opens", fix="leave it out")
+    return Focus(fraction, frames)
+
+
 class SegmentSampler:
-    """Draws segments of `length` frames, uniformly over recorded frames, but for a `focus`.
+    """Draws segments of `length` frames, uniformly over recorded frames, but for those of `focuses`.
 
     As in the published training, the last frames of a segment fall anywhere in an episode and a segment may begin
     before it: those frames are black, their actions zero, and `valid` is False for them.
@@ -105,10 +138,10 @@ class SegmentSampler:
         batch_size: int,
         seed: int,
         full_res: bool,
-        focus: Focus | None = None,
+        focuses: Sequence[Focus] = (),
     ) -> None:
         self.episodes, self.length, self.batch_size, self.seed = episodes, length, batch_size, seed
-        self.full_res, self.focus = full_res, focus
+        self.full_res, self.focuses = full_res, focuses
         lengths = np.array([len(episode) for episode in episodes])
         self._lengths, self._weights = lengths, lengths / lengths.sum()
 
@@ -120,10 +153,13 @@ class SegmentSampler:
         stops = np.minimum(
             lengths, rng.integers(0, lengths) + 1 + rng.integers(0, self.length, self.batch_size)
         )
-        if self.focus is not None:
-            inside = rng.random(self.batch_size) < self.focus.fraction
-            frames = self.focus.frames[rng.integers(0, len(self.focus.frames), self.batch_size)]
-            chosen, stops = np.where(inside, (frames[:, 0], frames[:, 1] + 1), (chosen, stops))
+        if self.focuses:
+            place, begin = rng.random(self.batch_size), 0.0
+            for focus in self.focuses:
+                inside = (begin <= place) & (place < begin + focus.fraction)
+                frames = focus.frames[rng.integers(0, len(focus.frames), self.batch_size)]
+                chosen, stops = np.where(inside, (frames[:, 0], frames[:, 1] + 1), (chosen, stops))
+                begin += focus.fraction
         segments = [self._read(self.episodes[e], int(s)) for e, s in zip(chosen, stops, strict=True)]
         low_res, actions, valid, full_res = zip(*segments, strict=True)
         return Batch(
