@@ -36,7 +36,7 @@ SMALL_WORLD_PRESETS: dict[str, dict[str, SamplerConfig | None]] = {
 FREEDOOM_PRESETS: dict[str, dict[str, SamplerConfig | None]] = {
     "fast": {
         **SMALL_WORLD_PRESETS["fast"],
-        "denoiser": SamplerConfig(steps=2, sigma_min=0.3, sigma_max=20.0, s_cond=0.005, initial_std=20.0),
+        "denoiser": SamplerConfig(steps=3, sigma_min=0.3, sigma_max=20.0, s_cond=0.005, initial_std=20.0),
     },
     "quality": {
         **SMALL_WORLD_PRESETS["quality"],
@@ -76,6 +76,7 @@ def _freedoom() -> WorldRecipe:
             start_fraction=0.3,
             focus_fraction=0.3,
             focus_keys=("left click", "a", "d"),  # held in 11, 9 and 11 % of the recorded frames
+            opening_fraction=0.1,  # or a wall that fills the view seldom ends; see docs/freedoom.md
             history_sigma_loc=-2.5,
         ),
         upsampler=NetworkTraining(
