@@ -71,7 +71,8 @@ def _turn_rows(report: Report) -> Iterator[str]:
     for mode, result in report.get("reference", {}).items():
         original = f"the original, {mode}, PyTorch {result['torch']}, {report['run']['preset']}"
         yield f"| {world} | {original} | {result['original_ms_p50']} | 1 |"
-        yield f"| {world} | here | {result['ours_ms_p50']} | {spread_text(result['ratio_by_block'])} |"
+        ours = f"here, {report['run']['precision']}"
+        yield f"| {world} | {ours} | {result['ours_ms_p50']} | {spread_text(result['ratio_by_block'])} |"
 
 
 def command_in_words(report: Report) -> str:
