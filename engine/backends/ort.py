@@ -41,11 +41,11 @@ class OrtBackend(Backend):
         super().__init__()
         self._ort = _onnxruntime()
         self.threads = physical_cores() if threads is None else threads
-        self._native, self._replaced = bool(native.kernels()), 0
+        self._native, self._replaced = native.kernels(), 0
 
     def describe(self) -> str:
         """Version, provider and threads; and how many operators are ours in the graphs that were loaded."""
-        own = f", {self._replaced} native operators ({native.kernels()})" if self._replaced else ""
+        own = f", {self._replaced} native operators ({self._native})" if self._replaced else ""
         return f"ONNX Runtime {self._ort.__version__}, {PROVIDER}, {threads_in_words(self.threads)}{own}"
 
     def _load(self, spec: GraphSpec) -> Graph:

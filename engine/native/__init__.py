@@ -15,16 +15,21 @@ SWITCH = "DIAMOND_NATIVE"  # in the environment: "off" plays graphs as exported,
 
 def kernels() -> str:
     """What this processor runs of the operators, such as "AVX-512"; empty where `missing` says why."""
-    return "" if missing() else _found()[0]
+    return "" if missing() else _found(_switch())[0]
 
 
 def missing() -> str:
     """Why there are no native operators here; empty where there are."""
-    return f"{SWITCH}=off" if os.environ.get(SWITCH) == "off" else _found()[1]
+    return f"{SWITCH}=off" if _switch() == "off" else _found(_switch())[1]
+
+
+def _switch() -> str:
+    return os.environ.get(SWITCH, "")
 
 
 @cache
-def _found() -> tuple[str, str]:
+def _found(switch: str) -> tuple[str, str]:
+    """What there is and why there is nothing, one of the two; the library itself reads the `switch`."""
     if not LIBRARY.is_file():
         return "", "not compiled when the package was installed"
     try:

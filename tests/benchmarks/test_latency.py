@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -103,6 +104,8 @@ def test_a_configuration_can_do_without_native_operators(monkeypatch: pytest.Mon
     assert "native operators" in described[None]
     assert "native" not in described["off"]
     assert os.environ[native.SWITCH] == ""
+    with Config("ort", native="avx2").load(find_world("freedoom")) as world:
+        assert "(AVX2)" in world.describe() or platform.machine() != "x86_64"
 
 
 def test_steps_replace_those_of_the_preset(tiny_bundle: Path) -> None:
