@@ -33,6 +33,7 @@ class NetworkTraining:
     autoregressive_after: float = 0.0  # fraction of the steps before those begin
     rollout_frames: int = 0  # denoiser: train on one's own rollouts of so many frames (train/rollout_pool.py)
     rollout_after: float = 0.0  # fraction of the steps before those begin
+    rollout_fraction: float = 1.0  # of the rows that are then rollouts
     crop: tuple[int, int] | None = None  # upsampler: train on crops of this full-res size
     ema_decay: float = 0.999
     sigma_loc: float = -1.2
@@ -68,6 +69,7 @@ class NetworkTraining:
             "decay_fraction",
             "autoregressive_after",
             "rollout_after",
+            "rollout_fraction",
             "start_fraction",
             "distil_after",
             "focus_fraction",

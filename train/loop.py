@@ -93,7 +93,7 @@ def train_network(
     history = network_cfg.inner_model.num_steps_conditioning
     focuses = []
     if cfg.focus_fraction > 0:
-        focuses.append(focus_on(episodes, info.action_space, cfg.focus_keys, cfg.focus_fraction))
+        focuses += focus_on(episodes, info.action_space, cfg.focus_keys, cfg.focus_fraction)
     if cfg.opening_fraction > 0:
         focuses.append(openings(episodes, cfg.opening_fraction))
     samplers = {
@@ -105,7 +105,8 @@ def train_network(
     pools: dict[int, RolloutPool] = {}
     if cfg.rollout_frames and sampler is not None and not network_cfg.is_upsampler:
         for micro in micro_batches:
-            pool = RolloutPool(episodes, history, cfg.batch_size, cfg.rollout_frames, (cfg.seed, micro))
+            rows = max(1, round(cfg.rollout_fraction * cfg.batch_size))
+            pool = RolloutPool(episodes, history, rows, cfg.rollout_frames, (cfg.seed, micro))
             if saved_rollouts and not pool.restore(saved_rollouts.get(micro)):
                 say(f"{name}: the saved rollouts do not fit this run's settings; they start anew")
             pools[micro] = pool
@@ -139,12 +140,15 @@ def train_network(
             step_loss = 0.0
             for micro in micro_batches:
                 index = step * cfg.grad_accumulation + micro
-                batch = pools[micro].batch() if rolling else samplers[extra].batch(index)
+                batch = samplers[0 if rolling else extra].batch(index)
+                if rolling:
+                    imagined = pools[micro].batch()
+                    batch = imagined.beside(batch)
                 with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=cfg.bf16):
                     loss = batch_loss(network, batch, cfg, index, device, sampler, teacher)
                 (loss / cfg.grad_accumulation).backward()
                 if rolling and sampler is not None:
-                    pools[micro].advance(imagine(ema, sampler, batch, cfg, index, device), step)
+                    pools[micro].advance(imagine(ema, sampler, imagined, cfg, index, device), step)
                 step_loss += float(loss.detach()) / cfg.grad_accumulation
             step_loss, stops = group.sum_gradients(network, (step_loss, float(stop_requested())))
             grad_norm = float(nn.utils.clip_grad_norm_(network.parameters(), cfg.max_grad_norm))

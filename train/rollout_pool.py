@@ -1,10 +1,11 @@
 """Training on one's own rollouts: a batch whose histories the network itself has imagined, frame after frame.
 
 Predicting a few frames in a row from noisy true ones (train/loss.py) shows a network its mistakes of one evaluation,
-never those of a played second. Here every row of the batch is a rollout in progress along a recorded episode, sampled
-as the player will sample it; each step trains on the recorded frame that should come next, after the imagined history,
-and then plays one frame on. A row starts anew from recorded frames after `length` frames. Scheduled sampling (Bengio
-2015) for worlds; nothing of the kind is in the published training.
+never those of a played second. Here every row is a rollout in progress along a recorded episode, sampled as the player
+will sample it; each step trains on the recorded frame that should come next, after the imagined history, and then plays
+one frame on. A row starts anew from recorded frames after `length` frames. They are a batch, or a part of one beside
+recorded segments (`rollout_fraction`). Scheduled sampling (Bengio 2015) for worlds; nothing of the kind is in the
+published training.
 
 All draws depend on (seed, step), the seed being a run's and a micro-batch's, and the rows' state is part of the
 checkpoint, so a resumed run continues bit for bit. Knows nothing of networks.

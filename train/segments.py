@@ -33,6 +33,16 @@ class Batch:
     valid: Tensor
     full_res: Tensor | None
 
+    def beside(self, other: "Batch") -> "Batch":
+        """A batch of `other`'s size: these rows, then as many of `other`'s as there is room for. Low-res only."""
+        rows = len(self.actions)
+        return Batch(
+            torch.cat((self.low_res, other.low_res[rows:])),
+            torch.cat((self.actions, other.actions[rows:])),
+            torch.cat((self.valid, other.valid[rows:])),
+            None,
+        )
+
 
 def to_unit(frames: Tensor) -> Tensor:
     """uint8 0-255 -> float32 in [-1, 1]."""
@@ -69,8 +79,11 @@ class Focus:
     frames: np.ndarray
 
 
-def focus_on(episodes: Sequence[Episode], space: ActionSpace, keys: Sequence[str], fraction: float) -> Focus:
-    """Finds the frames that follow an action with one of `keys` (keys or buttons of the action space).
+def focus_on(
+    episodes: Sequence[Episode], space: ActionSpace, keys: Sequence[str], fraction: float
+) -> list[Focus]:
+    """Finds the frames that follow an action with one of `keys` (keys or buttons of the action space), and gives each
+    key that is ever held an equal part of `fraction`.
 
     A frame is predicted from its history and its actions, so drawing some actions more often changes how well each is
     learned and not what is learned.
@@ -81,16 +94,16 @@ def focus_on(episodes: Sequence[Episode], space: ActionSpace, keys: Sequence[str
     for key in keys:
         if key not in names:
             raise DiamondError(f"focus_keys: {key!r} is no key here", expected="some of " + ", ".join(names))
-    columns = [names.index(key) for key in keys]
-    frames = []
+    held: dict[str, list[np.ndarray]] = {key: [] for key in keys}
     for number, episode in enumerate(episodes):
-        pressed = episode.actions(0, len(episode))[:-1, columns].any(axis=1)
-        after = np.flatnonzero(pressed) + 1
-        frames.append(np.stack((np.full(len(after), number), after), axis=1))
-    found = np.concatenate(frames)
-    if len(found) == 0:
+        actions = episode.actions(0, len(episode))[:-1]
+        for key in held:
+            after = np.flatnonzero(actions[:, names.index(key)]) + 1
+            held[key].append(np.stack((np.full(len(after), number), after), axis=1))
+    found = [frames for frames in map(np.concatenate, held.values()) if len(frames)]
+    if not found:
         raise DiamondError(f"focus_keys: no recorded action holds {' or '.join(keys)}", fix="other keys")
-    return Focus(fraction, found)
+    return [Focus(fraction / len(found), frames) for frames in found]
 
 
 def openings(episodes: Sequence[Episode], fraction: float) -> Focus:

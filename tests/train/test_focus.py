@@ -37,28 +37,45 @@ def episodes(data: Path) -> list[Episode]:
     return open_episodes(data, "train")[0]
 
 
-def drawn(episodes: list[Episode], focus: Focus | None) -> float:
+def drawn(episodes: list[Episode], focuses: list[Focus]) -> float:
     """How often `a` is in the newest action that a prediction is given."""
-    sampler = SegmentSampler(episodes, 5, 64, seed=0, full_res=False, focuses=[focus] if focus else [])
+    sampler = SegmentSampler(episodes, 5, 64, seed=0, full_res=False, focuses=focuses)
     return float(torch.cat([sampler.batch(step).actions[:, -2, A] for step in range(10)]).mean())
 
 
 def test_rare_actions_are_drawn_more_often(episodes: list[Episode]) -> None:
-    focus = focus_on(episodes, KEYBOARD_MOUSE_51, ["a"], 0.75)
-    assert drawn(episodes, None) == pytest.approx(len(RARE) / 40, abs=0.05)
-    assert drawn(episodes, focus) == pytest.approx(0.75 + 0.25 * len(RARE) / 40, abs=0.05)
+    focuses = focus_on(episodes, KEYBOARD_MOUSE_51, ["a"], 0.75)
+    assert drawn(episodes, []) == pytest.approx(len(RARE) / 40, abs=0.05)
+    assert drawn(episodes, focuses) == pytest.approx(0.75 + 0.25 * len(RARE) / 40, abs=0.05)
+
+
+def test_each_key_that_is_ever_held_gets_an_equal_part(episodes: list[Episode]) -> None:
+    """However often it is held: `w` is, in all other frames. `space` never is, and gets nothing."""
+    rare, common = focus_on(episodes, KEYBOARD_MOUSE_51, ["a", "space", "w"], 0.75)
+    assert rare.fraction == common.fraction == 0.375
+    after = {t + 1 for t in RARE}
+    assert {tuple(row) for row in rare.frames} == {(e, t) for e in range(2) for t in after}
+    assert {tuple(row) for row in common.frames} == {
+        (e, t) for e in range(2) for t in range(1, 40) if t not in after
+    }
+    assert drawn(episodes, [rare, common]) == pytest.approx(0.375 + 0.25 * len(RARE) / 40, abs=0.05)
+
+
+def test_a_key_named_twice_counts_once(episodes: list[Episode]) -> None:
+    found = focus_on(episodes, KEYBOARD_MOUSE_51, ["a", "w", "a"], 0.5)
+    assert [focus.fraction for focus in found] == [0.25, 0.25]
 
 
 def test_what_is_predicted_follows_the_action(episodes: list[Episode]) -> None:
-    focus = focus_on(episodes, KEYBOARD_MOUSE_51, ["a"], 1.0)
-    batch = SegmentSampler(episodes, 5, 64, seed=1, full_res=False, focuses=[focus]).batch(0)
+    focuses = focus_on(episodes, KEYBOARD_MOUSE_51, ["a"], 1.0)
+    batch = SegmentSampler(episodes, 5, 64, seed=1, full_res=False, focuses=focuses).batch(0)
     assert set(batch.low_res[:, -1, 0, 0, 0].tolist()) == {t + 1 for t in RARE}
 
 
 def test_without_a_fraction_batches_are_what_they_were(episodes: list[Episode]) -> None:
     nothing = focus_on(episodes, KEYBOARD_MOUSE_51, ["a"], 0.0)
     plain = SegmentSampler(episodes, 5, 8, seed=3, full_res=False).batch(4)
-    same = SegmentSampler(episodes, 5, 8, seed=3, full_res=False, focuses=[nothing]).batch(4)
+    same = SegmentSampler(episodes, 5, 8, seed=3, full_res=False, focuses=nothing).batch(4)
     assert torch.equal(plain.low_res, same.low_res)
 
 

@@ -3,11 +3,13 @@
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+import train.loop
 from engine.errors import DiamondError
 from tests.train.test_loop import assert_identical, request, weights
 from train.checkpoint import load_checkpoint
@@ -16,7 +18,7 @@ from train.model import Denoiser
 from train.rollout import sample
 from train.rollout_pool import RolloutPool
 from train.run import prepare_run
-from train.segments import Batch, open_episodes, to_unit
+from train.segments import Batch, SegmentSampler, open_episodes, to_unit
 
 HISTORY, ROWS, LENGTH = 4, 6, 5
 SETTINGS = ("denoiser.steps=8", "denoiser.checkpoint_every=4", "denoiser.rollout_frames=3")
@@ -130,11 +132,13 @@ def test_imagined_frames_are_what_the_player_s_sampler_paints(recordings: Path, 
     assert (to_unit(frames) - expected).abs().max() < 1e-5
 
 
-def test_training_on_rollouts_resumes_bit_for_bit(recordings: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("fraction", [1.0, 0.5])
+def test_training_on_rollouts_resumes_bit_for_bit(recordings: Path, tmp_path: Path, fraction: float) -> None:
+    settings = (*SETTINGS, f"denoiser.rollout_fraction={fraction}")
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    info = prepare_run(request(whole, recordings, settings=SETTINGS))
+    info = prepare_run(request(whole, recordings, settings=settings))
     assert train_network(whole, info, "denoiser", say=lambda line: None)
-    info = prepare_run(request(stopped, recordings, settings=SETTINGS))
+    info = prepare_run(request(stopped, recordings, settings=settings))
     reports: list[object] = []
 
     def stop_after_five(progress: object) -> None:
@@ -173,3 +177,79 @@ def test_rollouts_begin_after_their_part_of_the_steps(
     monkeypatch.setattr(RolloutPool, "advance", lambda pool, frames, step: advanced.append(step))
     train_network(run, info, "denoiser", say=lambda line: None)
     assert advanced == [6, 7]
+
+
+def test_a_batch_beside_another_has_its_size(pool: RolloutPool, recordings: Path) -> None:
+    drawn = SegmentSampler(pool.episodes, HISTORY + 1, ROWS + 3, seed=1, full_res=False).batch(0)
+    imagined = pool.batch()
+    both = imagined.beside(drawn)
+    for name in ("low_res", "actions", "valid"):
+        ours, theirs, joined = (getattr(batch, name) for batch in (imagined, drawn, both))
+        assert torch.equal(joined, torch.cat((ours, theirs[ROWS:]))), name
+        assert joined.dtype == theirs.dtype
+    assert both.full_res is None
+    whole = imagined.beside(SegmentSampler(pool.episodes, HISTORY + 1, ROWS, 1, full_res=False).batch(0))
+    assert torch.equal(whole.low_res, imagined.low_res), "rollouts alone, where there are as many"
+
+
+@pytest.mark.parametrize(("fraction", "rows"), [(1.0, 4), (0.5, 2), (0.3, 1), (0.0, 1)])
+def test_so_many_rows_are_rollouts_and_the_others_are_drawn_as_usual(
+    recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fraction: float, rows: int
+) -> None:
+    """One row at least; before rollouts begin there are none."""
+    settings = (
+        "denoiser.steps=3",
+        "denoiser.batch_size=4",
+        "denoiser.rollout_frames=3",
+        "denoiser.rollout_after=0.3",
+        f"denoiser.rollout_fraction={fraction}",
+    )
+    info = prepare_run(request(tmp_path / "run", recordings, settings=settings))
+    trained: list[Batch] = []
+    imagined: list[Batch] = []
+    learn, give = train.loop.batch_loss, RolloutPool.batch
+
+    def batch_loss(network: Denoiser, batch: Batch, *rest: Any) -> torch.Tensor:
+        trained.append(batch)
+        return learn(network, batch, *rest)
+
+    def batch_of(pool: RolloutPool) -> Batch:
+        imagined.append(give(pool))
+        return imagined[-1]
+
+    monkeypatch.setattr(train.loop, "batch_loss", batch_loss)
+    monkeypatch.setattr(RolloutPool, "batch", batch_of)
+    train_network(tmp_path / "run", info, "denoiser", say=lambda line: None)
+
+    sampler = SegmentSampler(
+        open_episodes(recordings, "train")[0], HISTORY + 1, 4, info.recipe.denoiser.seed, full_res=False
+    )
+    drawn = [sampler.batch(step) for step in range(3)]
+    assert torch.equal(trained[0].low_res, drawn[0].low_res)
+    assert len(imagined) == 2
+    for step, ours in zip((1, 2), imagined, strict=True):
+        assert len(ours.actions) == rows
+        for name in ("low_res", "actions", "valid"):
+            got = getattr(trained[step], name)
+            assert torch.equal(got[:rows], getattr(ours, name)), name
+            assert torch.equal(got[rows:], getattr(drawn[step], name)[rows:]), name
+
+
+def test_another_fraction_starts_the_rollouts_anew_and_one_that_is_none_is_refused(
+    recordings: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    settings = (*SETTINGS, "denoiser.batch_size=4", "denoiser.steps=2")
+    train_network(
+        run, prepare_run(request(run, recordings, settings=settings)), "denoiser", say=lambda line: None
+    )
+    half = ("denoiser.steps=3", "denoiser.rollout_fraction=0.5")
+    lines: list[str] = []
+    info = prepare_run(request(run, None, resume=True, settings=half, preset=None))
+    assert train_network(run, info, "denoiser", resume=True, say=lines.append)
+    assert any("start anew" in line for line in lines)
+    for wrong in (-0.1, 1.1):
+        with pytest.raises(DiamondError, match=r"rollout_fraction is .*\n.*a fraction from 0 to 1"):
+            prepare_run(
+                request(tmp_path / "other", recordings, settings=(f"denoiser.rollout_fraction={wrong}",))
+            )
