@@ -209,8 +209,9 @@ class ActionSpace:
             raise DiamondError(f"action: got {type(vector).__name__}", expected)
         if array.shape != (self.size,):
             raise DiamondError(f"action vector: shape {array.shape}", f"({self.size},): {expected}")
-        if not np.isin(array, (0, 1)).all():
-            bad = int(np.flatnonzero(~np.isin(array, (0, 1)))[0])
+        valid = (array == 0) | (array == 1)
+        if not valid.all():
+            bad = int(np.flatnonzero(~valid)[0])
             raise DiamondError(f"action vector: entry {bad} is {array[bad]}", expected)
         for axis, bins in zip(("mouse_x", "mouse_y"), self._split(array)[2:], strict=True):
             if np.count_nonzero(bins) > 1:
