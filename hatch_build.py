@@ -24,8 +24,13 @@ LIBRARY = SOURCES / "operators.so"
 FLAGS = ["-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra"]
 FLAGS += ["-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math"]
 AVX512 = ["-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mfma", "-mprefer-vector-width=512"]
+INT8 = [*AVX512, "-mavx512vnni", "-mavx512bf16", "-Wno-uninitialized", "-Wno-maybe-uninitialized"]
 KERNELS = {  # by machine: the name of a set of kernels, and the flags of its instructions
-    "x86_64": {"avx512": AVX512, "avx2": ["-mavx2", "-mfma"]},
+    "x86_64": {
+        "avx512_bf16": [*AVX512, "-mavx512bf16", "-DDIAMOND_BF16"],
+        "avx512": AVX512,
+        "avx2": ["-mavx2", "-mfma"],
+    },
     "aarch64": {"neon": []},
     "arm64": {"neon": []},
 }
@@ -73,6 +78,7 @@ def compile_operators(sources: Path, library: Path) -> None:
             ["kernels.cpp", f"{folder}/{name}.o", f"-DDIAMOND_KERNELS={name}", *flags]
             for name, flags in kernels.items()
         ]
+        jobs += [["int8.cpp", f"{folder}/int8.o", *INT8]] if platform.machine() == "x86_64" else []
         jobs += [[f"{name}.cpp", f"{folder}/{name}.o", revision] for name in ("dispatch", "operators")]
         with ThreadPoolExecutor() as pool:
             list(

@@ -93,7 +93,7 @@ def with_sizes(sizes: Sequence[str], base: Config, frames: int, say: Say) -> lis
         for played in players:
             loaded = played.world
             once = {name: len(steps) for name, steps in loaded.schedules.items()}
-            work = frame_work(loaded.bundle, loaded.precision, once)
+            work = frame_work(loaded.bundle, loaded.graphs_precision, once)
             shown = loaded.manifest.sizes.full_res or loaded.manifest.sizes.low_res
             rows.append(
                 {

@@ -36,6 +36,7 @@ def measure(world: Path, config: Config, frames: int | None, warmup: int, say: S
             "made_by": loaded.manifest.made_by.get("release", ""),
             "runs_on": loaded.describe(),
             "precision": loaded.precision,
+            "graphs_precision": loaded.graphs_precision,
             "preset": loaded.preset,
             "samplers": {name: sampler.to_json() for name, sampler in loaded.samplers.items()},
             "evaluations": evaluations(loaded),
@@ -81,10 +82,10 @@ def _graphs(world: World, threads: int, frame_ms: float) -> dict[str, Any]:
             "not_counted": f"{error.name} is not installed: pip install 'diamond-engine[export]'",
         }
     graphs = {
-        role: world.bundle.graph(world.precision, role).path
-        for role in world.manifest.graphs[world.precision]
+        role: world.bundle.graph(world.graphs_precision, role).path
+        for role in world.manifest.graphs[world.graphs_precision]
     }
-    work = frame_work(world.bundle, world.precision, evaluations(world))
+    work = frame_work(world.bundle, world.graphs_precision, evaluations(world))
     peaks = measure_peaks(threads)
     least_ms = roofline_ms(work, peaks)
     return {

@@ -1,15 +1,21 @@
 """What a world's precisions cost and keep on this CPU: time of one evaluation, and rollouts held against fp32.
 
 Precisions and thread counts take turns, so that a busy machine slows them alike: read the ratios. Rollouts run from
-every spawn with its recorded actions and the same noise. ONNX Runtime's CPU has no bf16, and runs fp16 as fp32: their
-figures are in each bundle's parity reports, from an emulation.
+every spawn with its recorded actions and the same noise. bf16 is that of the native operators, from the fp32 graphs.
+Beside it may stand what is not timed: `emulated`, bf16 graphs as the exporter makes and verifies them, and `plain`,
+fp32 without native operators. fp16 runs as fp32 on ONNX Runtime's CPU: its figures are in a bundle's parity reports.
 
     python benchmarks/precisions.py WORLD --frames 16          WORLD made by diamond-export --precision fp32,int8
+    python benchmarks/precisions.py freedoom --precisions bf16,emulated,plain --frames 16
 """
 
 import json
 import os
 import platform
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import numpy as np
@@ -21,32 +27,41 @@ from engine.catalog import resolve
 from engine.errors import run_cli
 from engine.world import World
 from export.calibration import record_inputs, thinned
-from export.playing import play
+from export.low_precision import make_low
+from export.playing import candidate, open_ort, play
 from export.report import picture_row
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, wherever it is started from
+
+NOT_TIMED = ("emulated", "plain")
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.command()
-def precisions(
-    world: Annotated[str, typer.Argument(help="a world with int8 graphs")],
+def run(
+    world: Annotated[str, typer.Argument(help="a world with int8 graphs, or any for bf16")],
+    precisions: Annotated[str, typer.Option(help="held against fp32, with commas, see above")] = "int8",
     repeats: Annotated[int, typer.Option(help="evaluations that a median is taken over")] = 30,
     frames: Annotated[int, typer.Option(help="frames of a rollout")] = 16,
 ) -> None:
-    """Times evaluations in fp32 and int8, and compares rollouts."""
+    """Times evaluations, and compares rollouts with those in fp32."""
+    others = precisions.split(",")
     bundle = Bundle.open(resolve(world))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     print(f"{bundle.manifest.name} on {platform.machine()}, {cores} cores, {OrtBackend(1).describe()}")
-    times_ms = _times_ms(bundle, repeats)
+    times_ms = _times_ms(bundle, ["fp32", *(name for name in others if name not in NOT_TIMED)], repeats)
     for case, median_ms in times_ms.items():
         print(f"  {case}: {median_ms:.1f} ms")
-    rollouts = _rollouts(bundle, frames)
-    for spawn, row in rollouts.items():
-        print(f"  spawn {spawn}: " + ", ".join(f"{size} {db:.1f} dB" for size, db in row.items()))
+    rollouts = _rollouts(bundle, others, frames)
+    for precision, rows in rollouts.items():
+        for spawn, row in rows.items():
+            sizes = ", ".join(f"{size} {db:.1f} dB" for size, db in row.items())
+            print(f"  {precision}, spawn {spawn}: {sizes}")
     print(json.dumps({"world": bundle.manifest.name, "median_ms": times_ms, "worst_psnr_db": rollouts}))
 
 
-def _times_ms(bundle: Bundle, repeats: int) -> dict[str, float]:
+def _times_ms(bundle: Bundle, precisions: Sequence[str], repeats: int) -> dict[str, float]:
     """Median time of one evaluation by network, precision and threads."""
     inputs = record_inputs(bundle)
     result: dict[str, float] = {}
@@ -54,9 +69,9 @@ def _times_ms(bundle: Bundle, repeats: int) -> dict[str, float]:
         backends = [OrtBackend(threads) for threads in (1, 2)]
         graphs = {
             f"{network} {precision}, {backend.threads} threads": backend.load(
-                bundle.graph(precision, network)
+                backend.spec(bundle, precision, network)
             )
-            for precision in ("fp32", "int8")
+            for precision in precisions
             for backend in backends
         }
         taken_ms: dict[str, list[float]] = {case: [] for case in graphs}
@@ -70,20 +85,42 @@ def _times_ms(bundle: Bundle, repeats: int) -> dict[str, float]:
     return result
 
 
-def _rollouts(bundle: Bundle, frames: int) -> dict[int, dict[str, float]]:
-    """PSNR to fp32 of the worst frame, by spawn and size."""
+def _rollouts(
+    bundle: Bundle, precisions: Sequence[str], frames: int
+) -> dict[str, dict[int, dict[str, float]]]:
+    """PSNR to fp32 of the worst frame, by precision, spawn and size."""
     painted: dict[str, list[Any]] = {}
-    for precision in ("fp32", "int8"):
-        with World(bundle, OrtBackend(), precision) as world:
+    for precision in ("fp32", *precisions):
+        with TemporaryDirectory() as folder, _world(bundle, precision, Path(folder)) as world:
             painted[precision] = [play(world, spawn, frames) for spawn in range(world.spawn_count)]
-    result = {}
-    for spawn, (expected, got) in enumerate(zip(painted["fp32"], painted["int8"], strict=True)):
-        rows = [
-            {size: picture_row(picture, other[size])["psnr_db"] for size, picture in frame.items()}
-            for frame, other in zip(got, expected, strict=True)
-        ]
-        result[spawn] = {size: min(row[size] or 99.0 for row in rows) for size in rows[0]}
-    return result
+    return {
+        precision: {
+            spawn: _worst(got, expected)
+            for spawn, (expected, got) in enumerate(zip(painted["fp32"], painted[precision], strict=True))
+        }
+        for precision in precisions
+    }
+
+
+def _world(bundle: Bundle, precision: str, folder: Path) -> World:
+    """The world in a precision, or in one of `NOT_TIMED`."""
+    if precision == "emulated":
+        made = make_low(bundle, "bf16", folder, lambda line: None)
+        return World(candidate(bundle, made.played), open_ort(), "bf16")
+    if precision == "plain":
+        from benchmarks.configuration import Config
+
+        return Config("ort", "fp32", native="off").load(bundle.path, verify=False)
+    return World(bundle, OrtBackend(), precision)
+
+
+def _worst(frames: Sequence[Mapping[str, Any]], expected: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """PSNR of the worst frame, by size."""
+    rows = [
+        {size: picture_row(picture, other[size])["psnr_db"] for size, picture in frame.items()}
+        for frame, other in zip(frames, expected, strict=True)
+    ]
+    return {size: min(row[size] or 99.0 for row in rows) for size in rows[0]}
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ def rows(report: Report) -> list[tuple[str, str]]:
         ("versions", ", ".join(f"{name} {value}" for name, value in report["versions"].items())),
         ("runs on", run["runs_on"]),
         *([("weights", run["made_by"])] if run["made_by"] else []),
-        ("layers", run.get("not_counted") or _layers(run["layers"])),
+        ("layers", run.get("not_counted") or layers_in_words(run)),
         ("preset", f"{run['preset']}; evaluations a frame: {steps}"),
         ("start", f"{start['shown_s']} s to the first frame, {start['painted_s']} s to the first painted one; "
                   f"warm-up {run['warm_up_ms']} ms"),
@@ -36,12 +36,15 @@ def rows(report: Report) -> list[tuple[str, str]]:
     ]  # fmt: skip
 
 
-def _layers(layers: Mapping[str, Mapping[str, int]]) -> str:
-    return "; ".join(
+def layers_in_words(run: Mapping[str, Any]) -> str:
+    """Types of the networks' layers in the files; where a backend computes in another precision than theirs, which."""
+    layers = "; ".join(
         f"{role}: " + ", ".join(f"{count} {name}" for name, count in types.items())
-        for role, types in layers.items()
+        for role, types in run["layers"].items()
         if not role.endswith("conditioner")
     )
+    same = run.get("graphs_precision", run["precision"]) == run["precision"]
+    return layers if same else f"computed in {run['precision']} from: {layers}"
 
 
 def _roofline(roofline: Mapping[str, Any]) -> str:

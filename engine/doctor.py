@@ -100,7 +100,9 @@ def _native() -> Finding:
     """Whether ONNX Runtime's convolutions are ours here."""
     reason = native.missing()
     if not reason:
-        return Finding("native", f"convolutions for {native.kernels()}, used by backend ort")
+        found = [(products, native.kernels(products)) for products in native.PRODUCTS]
+        kernels = ", ".join(f"{products} for {kind}" for products, kind in found if kind)
+        return Finding("native", f"convolutions in {kernels}, used by backend ort")
     compiled = native.LIBRARY.is_file() or reason.startswith(native.SWITCH)
     again = "" if compiled else 'pip install --force-reinstall --no-deps "diamond-engine"'
     return Finding(

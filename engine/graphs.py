@@ -54,9 +54,10 @@ class GraphSpec:
 
     Attributes:
         role: "denoiser_conditioner", "denoiser", "upsampler_conditioner" or "upsampler".
-        precision: as the bundle lists it: "fp32", "int8", ...
+        precision: "fp32", "int8", ...: that of the file, as the bundle lists it, where `computed_from` is empty.
         path: the file.
         inputs, outputs: tensors by name.
+        computed_from: the file's precision, where a backend computes in another than that.
     """
 
     role: str
@@ -64,6 +65,7 @@ class GraphSpec:
     path: Path
     inputs: Tensors
     outputs: Tensors
+    computed_from: str = ""
 
     def __str__(self) -> str:
         return f"{self.role} ({self.precision})"

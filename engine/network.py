@@ -37,8 +37,8 @@ class Network:
         self.name: NetworkName = name
         self.conditioner_ms = 0.0
         self._noise_scales = bundle.manifest.noise[name]
-        self._conditioner = backend.load(bundle.graph(precision, f"{name}_conditioner"))
-        self._graph = backend.load(bundle.graph(precision, name))
+        self._conditioner = backend.load(backend.spec(bundle, precision, f"{name}_conditioner"))
+        self._graph = backend.load(backend.spec(bundle, precision, name))
         self.configure(config)
 
     def configure(self, config: SamplerConfig) -> None:

@@ -75,6 +75,11 @@ class World:
         return self.manifest.action_space
 
     @property
+    def graphs_precision(self) -> str:
+        """The precision of the files that are run: `precision`, unless the backend computes that from others."""
+        return self._backend.computes_from.get(self.precision, self.precision)
+
+    @property
     def fps(self) -> float:
         """Frames a second at which the world was recorded."""
         return self.manifest.fps

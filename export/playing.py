@@ -72,8 +72,10 @@ class Painted:
 
 
 def open_ort() -> Backend:
-    """ONNX Runtime on the CPU, which every precision is verified with."""
-    return open_backend("ort")
+    """ONNX Runtime on the CPU, which every precision is verified with, by its own graphs."""
+    backend = open_backend("ort")
+    backend.computes_from = {}
+    return backend
 
 
 def paint(bundle: Bundle, precision: str, frames: int, folder: Path) -> Painted:

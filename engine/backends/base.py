@@ -7,6 +7,7 @@ mistakes are found here by name, because runtimes report them in riddles or not 
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -33,6 +34,10 @@ class Graph(ABC):
         self.spec = spec
         self.last_ms = 0.0
         self._closed = False
+        # By name, as numpy compares them in no time: this is done several times a frame.
+        self._expected = {
+            name: (np.dtype(tensor.dtype), tensor.shape) for name, tensor in spec.inputs.items()
+        }
 
     def run(self, inputs: Arrays) -> Arrays:
         """Runs the graph.
@@ -63,10 +68,12 @@ class Graph(ABC):
     def _check(self, inputs: Arrays) -> None:
         if inputs.keys() != self.spec.inputs.keys():
             raise DiamondError(f"{self.spec}: inputs {sorted(inputs)}", f"{sorted(self.spec.inputs)}")
-        for name, spec in self.spec.inputs.items():
+        for name, (dtype, shape) in self._expected.items():
             array = inputs[name]
-            if not spec.admits(array.dtype.name, array.shape):
-                raise DiamondError(f"{self.spec}: {name} is {_spec_of(array)}", str(spec))
+            if array.dtype != dtype or not (
+                array.shape == shape or self.spec.inputs[name].admits(array.dtype.name, array.shape)
+            ):
+                raise DiamondError(f"{self.spec}: {name} is {_spec_of(array)}", str(self.spec.inputs[name]))
             if not array.flags.c_contiguous:
                 raise DiamondError(f"{self.spec}: {name} is not contiguous", "a C-contiguous array")
 
@@ -83,6 +90,7 @@ class Backend(ABC):
     Attributes:
         name: as in `--backend`.
         precisions: those it runs well on this machine, best first; a world's others run only when asked for.
+        computes_from: precisions that it needs no graphs of, by which of the world's graphs it computes them from.
         why: how it came to be chosen, for people.
         last_resort: why `auto` takes any other that works rather than this one; empty where it does not.
     """
@@ -91,6 +99,7 @@ class Backend(ABC):
     precisions: tuple[str, ...]
 
     def __init__(self) -> None:
+        self.computes_from: Mapping[str, str] = {}
         self.why = self.last_resort = ""
         self._graphs: list[Graph] = []
         self._closed = False
@@ -113,6 +122,17 @@ class Backend(ABC):
                 got = _spec_of(outputs[name]) if name in outputs else "missing"
                 raise DiamondError(f"{spec.path}: {spec}: output {name} is {got}", str(expected), _FIX)
         return graph
+
+    def spec(self, bundle: Bundle, precision: str, role: str) -> GraphSpec:
+        """The graph that it loads to play in a precision.
+
+        Raises:
+            DiamondError: the world has no such graph.
+        """
+        source = self.computes_from.get(precision, "")
+        if not source:
+            return bundle.graph(precision, role)
+        return replace(bundle.graph(source, role), precision=precision, computed_from=source)
 
     def probe(self) -> None:
         """Computes something small of which the result is known, to find out whether it works here.

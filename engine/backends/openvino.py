@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU, the extra `openvino`: the same graphs, and bf16, which ONNX Runtime's CPU lacks.
+"""OpenVINO on the CPU, the extra `openvino`: the same graphs, and bf16 ones, which ONNX Runtime's CPU can't run.
 
 Precision lives in the graph. Left alone, OpenVINO computes an fp32 graph in bf16 where the CPU can, and a bf16 graph in
 fp32 where it can't, both without a word. So it is told to keep the graph's types, and what it made of them is read

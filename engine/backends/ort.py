@@ -4,7 +4,9 @@ A world has up to four sessions, each with a pool of threads. By default an idle
 the session at work. Pools that never spin lose as much again: waking a thread takes as long as a small operator. So
 they spin for some microseconds within a run, and sleep between runs (measured in benchmarks/NOTES.md).
 
-Where the native operators were compiled, a graph's large convolutions are theirs (engine/native).
+Where the native operators were compiled, a graph's large convolutions are theirs (engine/native). ONNX Runtime itself
+can't multiply in bf16 on a CPU, and has no fast int8 for these graphs. Where the processor and these operators have, a
+world plays in either from its fp32 graphs.
 """
 
 from collections.abc import Sequence
@@ -41,11 +43,15 @@ class OrtBackend(Backend):
         super().__init__()
         self._ort = _onnxruntime()
         self.threads = physical_cores() if threads is None else threads
-        self._native, self._replaced = native.kernels(), 0
+        self._replaced: dict[str, int] = {}
+        # A world's bf16 graphs are nothing that it can run, and it runs int8 ones more slowly.
+        self.computes_from = {name: "fp32" for name in ("bf16", "int8") if native.kernels(name)}
+        if "bf16" in self.computes_from:
+            self.precisions = ("fp32", "int8", "bf16")
 
     def describe(self) -> str:
         """Version, provider and threads; and how many operators are ours in the graphs that were loaded."""
-        own = f", {self._replaced} native operators ({self._native})" if self._replaced else ""
+        own = "".join(f", {count} native operators ({kind})" for kind, count in self._replaced.items())
         return f"ONNX Runtime {self._ort.__version__}, {PROVIDER}, {threads_in_words(self.threads)}{own}"
 
     def _load(self, spec: GraphSpec) -> Graph:
@@ -58,11 +64,14 @@ class OrtBackend(Backend):
         try:
             model = self._model(spec, options)
             session = self._ort.InferenceSession(model, options, providers=[PROVIDER])
+        except DiamondError:
+            raise
         except Exception as error:  # its exceptions have no base class of their own
             if "NOT_IMPLEMENTED" in str(error):
+                others = [name for name in self.precisions if name != spec.precision]
                 raise DiamondError(
                     f"{spec.path}: ONNX Runtime's CPU can't compute in {spec.precision}: {error}",
-                    f"a precision that this backend runs well: {', '.join(self.precisions)}",
+                    f"a precision that this backend runs well: {', '.join(others)}",
                     "leave --precision out, or play it on another backend, such as openvino",
                 ) from error
             raise DiamondError(
@@ -77,17 +86,25 @@ class OrtBackend(Backend):
 
     def _model(self, spec: GraphSpec, options: Any) -> str | bytes:
         """A graph's path; where native operators speed it up, the graph with these, and `options` prepared for them."""
-        if not self._native:
+        products = spec.precision if spec.computed_from else "fp32"
+        kernels = native.kernels(products)
+        if not kernels:
             return str(spec.path)
         from engine.native.rewrite import rewrite
 
         try:
-            model, replaced = rewrite(spec.path.read_bytes())
+            model, replaced = rewrite(spec.path.read_bytes(), products)
         except (OSError, ValueError):  # ONNX Runtime says better what is wrong with the file
             return str(spec.path)
         if not replaced:
+            if spec.computed_from and not spec.role.endswith("_conditioner"):
+                raise DiamondError(
+                    f"{spec.path}: no layer of this network can be computed in {spec.precision} here",
+                    "convolutions of 8 channels or more",
+                    "leave --precision out",
+                )
             return str(spec.path)
-        self._replaced += replaced
+        self._replaced[kernels] = self._replaced.get(kernels, 0) + replaced
         options.register_custom_ops_library(str(native.LIBRARY))
         options.add_session_config_entry(_WEIGHTS_BESIDE, str(spec.path.parent))
         return model

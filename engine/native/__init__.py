@@ -13,9 +13,14 @@ LIBRARY = Path(__file__).with_name("operators.so")
 SWITCH = "DIAMOND_NATIVE"  # in the environment: "off" plays graphs as exported, "avx2" without AVX-512
 
 
-def kernels() -> str:
-    """What this processor runs of the operators, such as "AVX-512"; empty where `missing` says why."""
-    return "" if missing() else _found(_switch())[0]
+PRODUCTS = ("fp32", "bf16", "int8")  # in the order of `diamond_kernels`
+
+
+def kernels(products: str = "fp32") -> str:
+    """What this processor runs of the operators, such as "AVX-512", by what they multiply, one of `PRODUCTS`; empty
+    where `missing` says why, and where the processor can't multiply that.
+    """
+    return "" if missing() else _found(_switch())[0][PRODUCTS.index(products)]
 
 
 def missing() -> str:
@@ -28,20 +33,24 @@ def _switch() -> str:
 
 
 @cache
-def _found(switch: str) -> tuple[str, str]:
-    """What there is and why there is nothing, one of the two; the library itself reads the `switch`."""
+def _found(switch: str) -> tuple[tuple[str, ...], str]:
+    """What there is of `PRODUCTS`, and why there is nothing; the library itself reads the `switch`."""
+    nothing = ("",) * len(PRODUCTS)
     if not LIBRARY.is_file():
-        return "", "not compiled when the package was installed"
+        return nothing, "not compiled when the package was installed"
     try:
         library = ctypes.CDLL(str(LIBRARY))
         name, revision = library.diamond_kernels, library.diamond_sources
     except (OSError, AttributeError) as error:
-        return "", f"{LIBRARY.name} cannot be loaded: {error}"
+        return nothing, f"{LIBRARY.name} cannot be loaded: {error}"
     name.restype = revision.restype = ctypes.c_char_p
     if revision().decode() != _sources_sha256():
-        return "", f"{LIBRARY.name} was compiled from other sources than are here; install the package again"
-    found = name()
-    return (found.decode(), "") if found else ("", "this processor has neither AVX-512 nor AVX2")
+        return (
+            nothing,
+            f"{LIBRARY.name} was compiled from other sources than are here; install the package again",
+        )
+    found = tuple((name(index) or b"").decode() for index in range(len(PRODUCTS)))
+    return found, "" if found[0] else "this processor has neither AVX-512 nor AVX2"
 
 
 def _sources_sha256() -> str:

@@ -1,6 +1,8 @@
 // The kernels of kernels.hpp for the instruction set that this file is compiled for; DIAMOND_KERNELS names them.
 #include "attention.hpp"
 #include "winograd.hpp"
+#include "direct.hpp"
+#include "linear.hpp"
 
 namespace diamond {
 namespace {
@@ -20,13 +22,15 @@ void moments(const float* x, int64_t count, double* sum, double* squares) {
         a[v] += value;
         b[v] += value * value;
       }
+    for (int64_t i = whole; i < end; i += L) {
+      Vec value = Vec{} + from;  // so that what is missing adds nothing
+      std::memcpy(&value, x + i, sizeof(float) * least(L, end - i));
+      value -= from;
+      a[0] += value;
+      b[0] += value * value;
+    }
     const Vec all = (a[0] + a[1]) + (a[2] + a[3]), squared = (b[0] + b[1]) + (b[2] + b[3]);
     for (int lane = 0; lane < L; lane++) sums += all[lane], products += squared[lane];
-    for (int64_t i = whole; i < end; i++) {
-      const double value = x[i] - from;
-      sums += value;
-      products += value * value;
-    }
   }
   const double origin = from;
   *sum = sums + count * origin;
@@ -37,14 +41,23 @@ void moments(const float* x, int64_t count, double* sum, double* squares) {
 
 extern const Kernels DIAMOND_KERNELS;
 const Kernels DIAMOND_KERNELS = {
-#if defined(__AVX512F__)
+#if defined(DIAMOND_BF16)
+    "AVX-512 with bf16",
+#elif defined(__AVX512F__)
     "AVX-512",
 #elif defined(__AVX2__)
     "AVX2",
 #else
     "NEON",
 #endif
-    BLOCK,   GROUP,     packed_floats, pack,         block_floats, scratch_floats, transform,
-    multiply, AT_ONCE, score_floats,  attend,       moments};
+    TOGETHER,         GROUP,          BLOCK,       packed_factors, pack,   block_factors, scratch_floats, transform,
+    multiply,         window_positions, window_factors, pack_window, spread_factors, spread, sum_window,
+    attention_floats, attend,
+#if defined(DIAMOND_BF16)
+    weight_lanes,     pack_linear,    linear,
+#else
+    nullptr,          nullptr,        nullptr,
+#endif
+    moments};
 
 }  // namespace diamond

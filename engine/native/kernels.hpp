@@ -12,6 +12,16 @@ struct Shape {
   int64_t tiles() const { return tiles_x() * ((height + 3) / 4); }
 };
 
+// An input of C channels: two maps of them, one after the other, so that nobody has to write both down together.
+struct Maps {
+  const float* first;
+  const float* second;  // from channel `split` on; null where the first map has all
+  int64_t split;
+  const float* plane(int64_t channel, int64_t pixels) const {
+    return channel < split ? first + channel * pixels : second + (channel - split) * pixels;
+  }
+};
+
 // What is added to it, and what is done to its input first. Null pointers leave a part out.
 struct Around {
   const float* bias;      // channels_out
@@ -20,36 +30,67 @@ struct Around {
   const float* shift;     // channels_in
 };
 
+// A convolution of 1x1, or of 3x3 with padding 1.
+struct Window {
+  Shape shape;     // of its input
+  int64_t side;    // 1 or 3
+  int64_t stride;  // 1; with 3x3 in int8 also 2
+  int64_t rows() const { return (shape.height + stride - 1) / stride; }  // of its output
+  int64_t columns() const { return (shape.width + stride - 1) / stride; }
+};
+
 constexpr int HEAD = 8;  // channels of an attention head
 
 struct Kernels {
   const char* name;
 
-  // Convolution. A block is as many tiles as the registers take at once; what one needs of `transformed` is
-  // block_floats(), of `scratch` scratch_floats(), both aligned to 64 bytes.
-  int64_t block_tiles;     // tiles in a block
+  // Factors of products are four bytes: a float, or two of bf16 of neighbouring channels. Where a range of input channels
+  // begins and ends within a map, that is a multiple of `together`.
+  int64_t together;
   int64_t group_channels;  // output channels that are computed together
-  int64_t (*packed_floats)(const Shape&);
-  void (*pack)(const Shape&, const float* weights, float* packed);  // weights (K, C, 3, 3)
-  int64_t (*block_floats)(const Shape&);
+
+  // A 3x3 convolution. A block is as many tiles as the registers take at once; what one needs of `transformed` is
+  // block_factors(), of `scratch` scratch_floats(), both aligned to 64 bytes.
+  int64_t block_tiles;
+  int64_t (*packed_factors)(const Shape&);
+  void (*pack)(const Shape&, const float* weights, void* packed);  // weights (K, C, 3, 3)
+  int64_t (*block_factors)(const Shape&);
   int64_t (*scratch_floats)();
   // The input channels [first, last) of a block, into `transformed`.
-  void (*transform)(const Shape&, const Around&, const float* x, int64_t block, int64_t first, int64_t last,
-                    float* transformed);
+  void (*transform)(const Shape&, const Around&, const Maps& x, int64_t block, int64_t first, int64_t last,
+                    void* transformed);
   // The output channels of a block's groups [first, last).
-  void (*multiply)(const Shape&, const Around&, const float* packed, const float* transformed, float* scratch,
+  void (*multiply)(const Shape&, const Around&, const void* packed, const void* transformed, float* scratch,
                    int64_t block, int64_t first, int64_t last, float* y);
 
-  // Attention of one head, all (HEAD, positions): the queries [run * run_queries, (run + 1) * run_queries).
-  int64_t run_queries;
-  int64_t (*score_floats)(int64_t positions);
-  void (*attend)(const float* q, const float* k, const float* v, int64_t positions, int64_t run, float* scores,
-                 float* y);
+  // A convolution of `Window`, for some of its positions at a time; those of 3x3 all at once.
+  int64_t (*window_positions)(const Window&);
+  int64_t (*window_factors)(const Window&);
+  void (*pack_window)(const Window&, const float* weights, void* packed);  // weights (K, C, side, side)
+  int64_t (*spread_factors)(const Window&, int64_t count);
+  // The input channels [first, last) at the positions [begin, begin + count).
+  void (*spread)(const Window&, const Around&, const Maps& x, int64_t begin, int64_t count, int64_t first, int64_t last,
+                 void* spread_out);
+  // The output channels of the groups [first, last) at the same positions.
+  void (*sum_window)(const Window&, const Around&, const void* packed, const void* spread_out, int64_t begin,
+                     int64_t count, int64_t first, int64_t last, float* y);
+
+  // Attention of one head: y = v softmax(q^T k)^T, all (HEAD, positions); what it needs of `scratch` is
+  // attention_floats().
+  int64_t (*attention_floats)(int64_t positions);
+  void (*attend)(const float* q, const float* k, const float* v, int64_t positions, float* scratch, float* y);
+
+  // Linear layers: the outputs [first, last) of rows of x, which lies as linear.hpp says; null in the kernels for float32.
+  int64_t (*weight_lanes)(int64_t inputs);
+  void (*pack_linear)(const float* weights, int64_t outputs, int64_t inputs, void* packed);
+  void (*linear)(const float* x, int64_t rows, int64_t inputs, const void* packed, const float* bias, int64_t outputs,
+                 int64_t first, int64_t last, float* y);
 
   // Sums of `count` floats and of their squares.
   void (*moments)(const float* x, int64_t count, double* sum, double* squares);
 };
 
-const Kernels* kernels();  // the best for this processor; null where there are none
+const Kernels* kernels();       // the best for this processor; null where there are none
+const Kernels* bf16_kernels();  // those that multiply in bf16; null where the processor does not
 
 }  // namespace diamond

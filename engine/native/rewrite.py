@@ -1,31 +1,34 @@
 """Puts the operators of `diamond.cpu` in place of what a graph has from the standard, where they are faster.
 
 A 3x3 convolution becomes a `Conv3x3`, and takes in what stands around it: the norm and SiLU before it, the residual
-added behind it. Attention over heads of eight channels becomes an `Attention`. Anything of another form, or too small,
-stays as it is; a graph in which nothing fits is not rewritten. Shapes are those that the exporter writes beside every
-tensor.
+added behind it, and the two maps that were joined for it. Attention over heads of eight channels becomes an
+`Attention`. Where products are to be in bf16 or int8, convolutions of 1x1, over small maps or with stride 2 become a
+`DirectConv` or an `Int8Conv`, and large linear layers a `Linear`. Anything of another form, or too small, stays as it
+is; a graph in which nothing fits is not rewritten. Shapes are those that the exporter writes beside every tensor.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
+from engine.native.graph_reader import FLOAT32, GraphReader
 from engine.native.onnx_messages import new_node, parse
 
 DOMAIN = "diamond.cpu"
 LEAST_CHANNELS = 8
 LEAST_TILES = 12  # of 4x4 outputs: maps of fewer fill no vector
+LEAST_INT8_PRODUCTS = 24_000_000  # of a 1x1 convolution
+LEAST_WEIGHTS = 1 << 22  # of a linear layer
 HEAD_CHANNELS = 8
 _INT, _FLOAT, _BRANCHES = 2, 1, (5, 10)  # AttributeProto.AttributeType
-_FLOAT32, _INT64 = 1, 7  # TensorProto.DataType
 
 
-def rewrite(model: bytes) -> tuple[bytes, int]:
+def rewrite(model: bytes, products: str = "fp32") -> tuple[bytes, int]:
     """A graph with our operators.
 
     Args:
-        model: a serialised ONNX model; weights in a file beside it stay there.
+        model: a serialised ONNX model in fp32; weights in a file beside it stay there.
+        products: what the convolutions multiply in: "fp32", "bf16", or "int8" where that is faster than bf16. In these
+            there are more that are faster than the standard's.
 
     Returns:
         The new model, and how many operators of ours it has. Without any, the bytes as they came.
@@ -34,34 +37,21 @@ def rewrite(model: bytes) -> tuple[bytes, int]:
         ValueError: not an ONNX model.
     """
     parsed = parse(model)
-    replaced = _Graph(parsed.graph).rewrite()
+    replaced = _Graph(parsed.graph, products).rewrite()
     if not replaced:
         return model, 0
     parsed.opset_import.add(domain=DOMAIN, version=1)
     return parsed.SerializeToString(), replaced
 
 
-class _Graph:
-    """A graph while it is rewritten. Names are of tensors."""
+class _Graph(GraphReader):
+    """A graph while it is rewritten."""
 
-    def __init__(self, graph: Any) -> None:
-        self.graph = graph
-        self.nodes: list[Any] = list(graph.node)
-        self.maker = {output: node for node in self.nodes for output in node.output}
-        given = {value.name for value in graph.input}  # in old files also defaults, which are no constants
-        self.constants = {tensor.name: tensor for tensor in graph.initializer if tensor.name not in given}
-        self.outputs = {value.name for value in graph.output}
-        self.readers: dict[str, list[Any]] = {}
-        for node in self.nodes:
-            for name in node.input:
-                self.readers.setdefault(name, []).append(node)
-        self.shapes = {name: tuple(tensor.dims) for name, tensor in self.constants.items()}
-        for value in (*graph.input, *graph.value_info, *graph.output):
-            dims = value.type.tensor_type.shape.dim
-            if value.type.tensor_type.elem_type == _FLOAT32 and all(dim.dim_value > 0 for dim in dims):
-                self.shapes[value.name] = tuple(dim.dim_value for dim in dims)
+    def __init__(self, graph: Any, products: str) -> None:
+        super().__init__(graph)
+        self.products = products
         self.taken: set[int] = set()
-        self.affine: dict[tuple[str, ...], tuple[str, str]] = {}
+        self.affine: dict[tuple[str, ...], Any] = {}  # NormAffine nodes, by what they are computed from
 
     def rewrite(self) -> int:
         """Replaces what fits. Returns the number of convolutions and attentions."""
@@ -70,13 +60,16 @@ class _Graph:
             return 0  # a branch reads tensors that no node names among its inputs
         instead: dict[int, list[Any]] = {}  # by the identity of the node whose place they take
         for node in self.nodes:
-            if self.fits(node):
-                place, before, added = self.replacement(node)
+            if (operator := self.operator_for(node)) is not None:
+                place, before, added = self.replacement(operator, node)
                 instead[id(node)] = before  # not later, at the residual: another convolution may read them
                 instead.setdefault(id(place), []).append(added)
                 replaced += 1
+            elif self.is_linear(node):
+                instead[id(node)] = [self.linear(node)]
+                replaced += 1
             elif (qkv := self.attended(node)) is not None:
-                instead[id(node)] = [_node("Attention", node.name, [qkv], [node.output[0]])]
+                instead[id(node)] = [self.ours("Attention", node.name, [qkv], node.output[0])]
                 replaced += 1
         if not replaced:
             return 0
@@ -85,35 +78,48 @@ class _Graph:
         self.keep(rewritten)
         return replaced
 
-    def fits(self, node: Any) -> bool:
-        """Whether a node is a convolution that Conv3x3 computes, and large enough."""
+    def operator_for(self, node: Any) -> str | None:
+        """Which of our convolutions computes a node, faster than the standard's; None where none does."""
         if (
             node.op_type != "Conv"
             or node.domain
             or len(node.input) < 2
             or node.input[1] not in self.constants
         ):
-            return False
+            return None
         shape, weights = self.shapes.get(node.input[0]), self.constants[node.input[1]]
-        if shape is None or len(shape) != 4 or shape[0] != 1 or weights.data_type != _FLOAT32:
-            return False
+        if shape is None or len(shape) != 4 or shape[0] != 1 or weights.data_type != FLOAT32:
+            return None
         attributes = {a.name: tuple(a.ints) or a.i for a in node.attribute if a.name != "auto_pad"}
-        plain = (
-            attributes.get("pads") == (1, 1, 1, 1)
-            and attributes.get("strides", (1, 1)) == (1, 1)
-            and attributes.get("dilations", (1, 1)) == (1, 1)
-            and attributes.get("group", 1) == 1
-        )
         channels_out, channels_in, *kernel = weights.dims
+        strides = attributes.get("strides", (1, 1))
+        padding = (1, 1, 1, 1) if kernel == [3, 3] else (0, 0, 0, 0)
+        if (
+            kernel not in ([1, 1], [3, 3])
+            or attributes.get("pads", (0, 0, 0, 0)) != padding
+            or strides not in ([(1, 1)] if kernel == [1, 1] or self.products != "int8" else [(1, 1), (2, 2)])
+            or attributes.get("dilations", (1, 1)) != (1, 1)
+            or attributes.get("group", 1) != 1
+            or channels_in < LEAST_CHANNELS
+            or (channels_out < LEAST_CHANNELS and self.products == "fp32")
+        ):
+            return None
         tiles = -(-shape[2] // 4) * -(-shape[3] // 4)
-        return (
-            plain
-            and kernel == [3, 3]
-            and min(channels_out, channels_in) >= LEAST_CHANNELS
-            and tiles >= LEAST_TILES
-        )
+        if kernel == [3, 3] and tiles >= LEAST_TILES and strides == (1, 1):
+            return "Conv3x3"
+        if self.products == "int8" and kernel == [1, 1]:
+            # What they read is seldom normed, so 255 levels over all of it are coarse; and small ones gain nothing.
+            products = channels_in * channels_out * shape[2] * shape[3]
+            return "Int8Conv" if products >= LEAST_INT8_PRODUCTS else "DirectConv"
+        return {"fp32": None, "bf16": "DirectConv", "int8": "Int8Conv"}[self.products]
 
-    def replacement(self, conv: Any) -> tuple[Any, list[Any], Any]:
+    def ours(self, operator: str, name: str, inputs: Sequence[str], output: str) -> Any:
+        """A node of an operator that comes in fp32 and in bf16."""
+        node = _node(operator, name, inputs, [output])
+        node.attribute.add(name="bf16", i=int(self.products != "fp32"), type=_INT)
+        return node
+
+    def replacement(self, operator: str, conv: Any) -> tuple[Any, list[Any], Any]:
         """The node whose place a convolution's stand-in takes, the nodes that go where the convolution was, and it."""
         x, gain, shift = conv.input[0], "", ""
         before: list[Any] = []
@@ -125,15 +131,52 @@ class _Graph:
         alone = len(readers) == 1 and conv.output[0] not in self.outputs
         if alone and readers[0].op_type == "Add" and id(readers[0]) not in self.taken:
             (other,) = [name for name in readers[0].input if name != conv.output[0]] or [""]
-            shape = (1, self.constants[conv.input[1]].dims[0], *self.shapes[conv.input[0]][2:])
-            if self.shapes.get(other) == shape:
+            if self.shapes.get(other) == self.shape_of(conv):
                 residual, place = other, readers[0]
                 self.taken.add(id(place))  # not also by the convolution on its other side
         bias = conv.input[2] if len(conv.input) > 2 else ""
-        inputs = [x, conv.input[1], bias, residual, gain, shift]
+        first, more = self.halves(x)
+        inputs = [first, conv.input[1], bias, residual, gain, shift, more]
+        norms = [node for node in self.affine.values() if gain and node.output[0] == gain]
+        if operator == "Int8Conv" and norms:
+            (norm,) = norms
+            if len(norm.output) == 2:
+                norm.output.append(norm.output[0].removesuffix("scale") + "range")
+            inputs.append(norm.output[2])
         while not inputs[-1]:
             inputs.pop()
-        return place, before, _node("Conv3x3", conv.name, inputs, [place.output[0]])
+        made = self.ours(operator, conv.name, inputs, place.output[0])
+        strides = [tuple(a.ints) for a in conv.attribute if a.name == "strides"]
+        if strides == [(2, 2)]:
+            made.attribute.add(name="stride", i=2, type=_INT)
+        return place, before, made
+
+    def is_linear(self, node: Any) -> bool:
+        """Whether a node is a linear layer so large that reading its weights takes longer than multiplying."""
+        if self.products == "fp32" or node.op_type != "Gemm" or node.domain or len(node.input) != 3:
+            return False
+        weights, bias = (self.constants.get(name) for name in node.input[1:])
+        if weights is None or bias is None or weights.data_type != FLOAT32:
+            return False
+        attributes = {a.name: a.f if a.type == _FLOAT else a.i for a in node.attribute}
+        return (
+            {"alpha": 1.0, "beta": 1.0, "transA": 0, **attributes}
+            == {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 1}
+            and list(bias.dims) == [weights.dims[0]]
+            and weights.dims[0] * weights.dims[1] >= LEAST_WEIGHTS
+        )
+
+    def linear(self, gemm: Any) -> Any:
+        """Our node for a linear layer."""
+        made = _node("Linear", gemm.name, list(gemm.input), [gemm.output[0]])
+        made.attribute.add(name="int8", i=int(self.products == "int8"), type=_INT)
+        return made
+
+    def shape_of(self, conv: Any) -> tuple[int, ...]:
+        """Of the output of a convolution of those that `operator_for` names."""
+        stride = next((a.ints[0] for a in conv.attribute if a.name == "strides"), 1)
+        sides = (-(-side // stride) for side in self.shapes[conv.input[0]][2:])
+        return (1, self.constants[conv.input[1]].dims[0], *sides)
 
     def attended(self, node: Any) -> str | None:
         """Queries, keys and values (3, heads, 8, positions) of v @ softmax(q^T @ k)^T; None for any other node."""
@@ -152,12 +195,6 @@ class _Graph:
         shape = self.shapes.get(qkv, ())
         one = all(self.shapes.get(part) == (1, *shape[1:]) for part in parts)
         return qkv if len(shape) == 4 and shape[0] == 3 and shape[2] == HEAD_CHANNELS and one else None
-
-    def turned(self, name: str) -> str:
-        """A tensor whose last two of four axes were exchanged; "" where they were not."""
-        node = self.made(name, "Transpose")
-        axes = [] if node is None else [tuple(a.ints) for a in node.attribute if a.name == "perm"]
-        return str(node.input[0]) if axes == [(0, 1, 3, 2)] else ""
 
     def modulated(self, name: str) -> tuple[str, str, str, list[Any]] | None:
         """Of silu(x * gain + shift): x, gain and shift, and the nodes that compute these two; None where it is not."""
@@ -218,80 +255,21 @@ class _Graph:
                     return self.norm_of(x, weight, shifted.input[0], groups[1], float(numbers.flat[0]))
         return None
 
-    def source_of_mean(self, name: str) -> str:
-        """What a chain of means and reshapes is the mean of; "" where there is none."""
-        node = self.maker.get(name)
-        means = 0
-        while node is not None and node.op_type in ("ReduceMean", "Reshape"):
-            means += node.op_type == "ReduceMean"
-            name = node.input[0]
-            node = self.maker.get(name)
-        return name if means == 3 else ""  # over columns, rows, and the channels of a group
-
-    def is_variance(self, name: str, mean: str, x: str) -> bool:
-        """Whether a tensor is the mean of x squared, less the squared mean."""
-        difference = self.made(name, "Sub")
-        if difference is None:
-            return False
-        squares = self.made(self.source_of_mean(difference.input[0]), "Mul")
-        squared = self.made(difference.input[1], "Mul")
-        return (
-            squares is not None
-            and list(squares.input) == [x, x]
-            and squared is not None
-            and list(squared.input) == [mean, mean]
-        )
-
     def norm_of(
         self, x: str, gain: str, shift: str, groups: int, epsilon: float
     ) -> tuple[str, str, str, list[Any]]:
         """x, and the factor and the addend of its norm, computed once whoever asks."""
         key = (x, gain, shift)
         if key in self.affine:
-            return (x, *self.affine[key], [])
+            return (x, *self.affine[key].output[:2], [])
         made = (f"{x}/{gain}/{shift}/scale", f"{x}/{gain}/{shift}/offset")
-        self.affine[key] = made
-        node = _node("NormAffine", f"{x}/{gain}/{shift}/norm", [x, gain, shift], list(made))
+        first, more = self.halves(x)
+        inputs = [first, gain, shift, more] if more else [first, gain, shift]
+        node = _node("NormAffine", f"{x}/{gain}/{shift}/norm", inputs, list(made))
         node.attribute.add(name="groups", i=groups, type=_INT)
         node.attribute.add(name="epsilon", f=epsilon, type=_FLOAT)
+        self.affine[key] = node
         return (x, *made, [node])
-
-    def made(self, name: str, operator: str) -> Any:
-        """The node that makes a tensor, if it is one of the standard's `operator`."""
-        node = self.maker.get(name)
-        return node if node is not None and node.op_type == operator and not node.domain else None
-
-    def operands(self, name: str, operator: str) -> Iterator[tuple[str, str]]:
-        """Both orders of the operands of the node that makes a tensor, if it is that operator."""
-        node = self.made(name, operator)
-        if node is not None:
-            a, b = node.input
-            yield a, b
-            yield b, a
-
-    def bare(self, name: str) -> str:
-        """A tensor before it was reshaped."""
-        node = self.made(name, "Reshape")
-        return name if node is None else str(node.input[0])
-
-    def is_of_channels(self, name: str, channels: int) -> bool:
-        """Whether a tensor has a value for each channel of a map, and stands where a map's channels are."""
-        return self.shapes.get(name) in ((1, channels, 1, 1), (channels, 1, 1))
-
-    def count(self, name: str) -> int:
-        """Elements of a tensor; 0 where its shape is not known."""
-        shape = self.shapes.get(name)
-        return int(np.prod(shape)) if shape else 0
-
-    def numbers(self, name: str) -> Any:
-        """A small constant as an array; None where there is none."""
-        tensor = self.constants.get(name)
-        if tensor is None or tensor.data_type not in (_FLOAT32, _INT64):
-            return None
-        found = np.array(tensor.float_data if tensor.data_type == _FLOAT32 else tensor.int64_data)
-        if tensor.raw_data:
-            found = np.frombuffer(tensor.raw_data, "<f4" if tensor.data_type == _FLOAT32 else "<i8")
-        return found if found.size == np.prod(tensor.dims) else None  # it lies in a file beside the graph
 
     def keep(self, nodes: Sequence[Any]) -> None:
         """Makes these the graph's nodes, without those that nobody reads any more."""

@@ -2,6 +2,9 @@
 #pragma once
 #include <cstdint>
 #include <cstring>
+#if defined(DIAMOND_BF16)
+#include <immintrin.h>
+#endif
 
 namespace diamond {
 namespace {
@@ -62,6 +65,62 @@ inline void join(Vec a, Vec b, Vec c, Vec d, float* to) {
   store(to + 3 * L, zip_upper(even1, odd1, All()));
 }
 
+// Factors of products: floats; or, in the kernels for bf16, a lane holds two of these, of two channels that lie side by side.
+// Their products are added in float32.
+#if defined(DIAMOND_BF16)
+constexpr int TOGETHER = 2;  // channels in a lane
+typedef Ints Factors;
+typedef int32_t Factor;
+
+inline Factors together(const Vec* values) {
+  const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21,
+                                         5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+  const __m512i one_after_the_other = (__m512i)_mm512_cvtne2ps_pbh((__m512)values[1], (__m512)values[0]);
+  return (Factors)_mm512_permutexvar_epi16(order, one_after_the_other);
+}
+inline Factor together(const float* values) {
+  uint32_t bits[2];
+  std::memcpy(bits, values, sizeof bits);
+  for (uint32_t& b : bits) {
+    if ((b & 0x7fffffff) > 0x7f800000)
+      b = 0x7fc0;  // NaN
+    else
+      b = (b + 0x7fff + (b >> 16 & 1)) >> 16;  // to the nearest, ties to even
+  }
+  return static_cast<Factor>(bits[0] | bits[1] << 16);
+}
+inline Vec add_products(Vec sum, Factors a, Factor b) {
+  return (Vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)_mm512_set1_epi32(b));
+}
+#else
+constexpr int TOGETHER = 1;
+typedef Vec Factors;
+typedef float Factor;
+
+inline Factors together(const Vec* values) { return values[0]; }
+inline Factor together(const float* values) { return values[0]; }
+inline Vec add_products(Vec sum, Factors a, Factor b) { return sum + a * b; }
+#endif
+typedef Factors UnalignedFactors __attribute__((aligned(4), may_alias));
+
+inline Factors load(const Factor* from, int64_t at) {
+  return *reinterpret_cast<const UnalignedFactors*>(from + at);
+}
+inline void store(Factor* to, int64_t at, Factors value) { *reinterpret_cast<UnalignedFactors*>(to + at) = value; }
+
+#if defined(DIAMOND_BF16)
+// 2^x, e^x and silu(x) to 2^-12 of their values, more than bf16 keeps. The polynomial has the least relative error over
+// an octave, half of it each way.
+constexpr float OCTAVES = 1.44269504088896341f;  // of e
+inline Vec power_of_two(Vec x) {
+  const __m512 octaves = _mm512_roundscale_ps((__m512)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  const Vec r = x - (Vec)octaves;
+  const Vec p = ((r * 0.0551716648f + 0.24261114f) * r + 0.693260968f) * r + 0.999928057f;
+  return (Vec)_mm512_scalef_ps((__m512)p, octaves);
+}
+inline Vec exponential(Vec x) { return power_of_two(x * OCTAVES); }
+inline Vec silu(Vec x) { return x * (Vec)_mm512_rcp14_ps((__m512)(1.f + exponential(-x))); }
+#else
 // e^x for x <= 88; below -87 what is left of it. Remez polynomial of degree 6 over half an octave each way, 2 ulp.
 inline Vec exponential(Vec x) {
   x = x < -87.f ? Vec{} - 87.f : x;
@@ -79,6 +138,25 @@ inline Vec exponential(Vec x) {
   Vec power;
   std::memcpy(&power, &bits, sizeof power);
   return p * power;
+}
+inline Vec silu(Vec x) {
+  x = x < -88.f ? Vec{} - 88.f : x;  // silu is 0 there
+  return x / (1.f + exponential(-x));
+}
+#endif
+
+// silu(x * gain + shift) of `count` floats; up to L - 1 more are written.
+inline void activate(const float* from, float gain, float shift, int64_t count, float* to) {
+  for (int64_t i = 0; i < count; i += L) {
+    Vec x;
+    if (i + L <= count) {
+      x = load(from + i);
+    } else {
+      x = Vec{};
+      std::memcpy(&x, from + i, sizeof(float) * (count - i));
+    }
+    store(to + i, silu(x * gain + shift));
+  }
 }
 
 }  // namespace

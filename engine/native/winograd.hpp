@@ -25,14 +25,14 @@ constexpr int BLOCK = VECTORS * L;
 constexpr int PAD = 64 / sizeof(float);  // between the 36 matrices: without it they would share a few sets of the cache
 
 // The transforms of F(4, 3) from the points 0, 1, -1, 2, -2 and infinity, along one direction.
-inline void transform_input(Vec d0, Vec d1, Vec d2, Vec d3, Vec d4, Vec d5, Vec* to) {
+inline void transform_input(Vec d0, Vec d1, Vec d2, Vec d3, Vec d4, Vec d5, Vec* to, int step) {
   const Vec a = d4 - 4.f * d2, b = d3 - 4.f * d1, c = d4 - d2, e = 2.f * (d3 - d1);
   to[0] = 4.f * d0 - 5.f * d2 + d4;
-  to[1] = a + b;
-  to[2] = a - b;
-  to[3] = c + e;
-  to[4] = c - e;
-  to[5] = 4.f * d1 - 5.f * d3 + d5;
+  to[step] = a + b;
+  to[2 * step] = a - b;
+  to[3 * step] = c + e;
+  to[4 * step] = c - e;
+  to[5 * step] = 4.f * d1 - 5.f * d3 + d5;
 }
 inline void transform_output(Vec m0, Vec m1, Vec m2, Vec m3, Vec m4, Vec m5, Vec* to, int step) {
   const Vec a = m1 + m2, b = m1 - m2, c = m3 + m4, d = m3 - m4;
@@ -44,50 +44,40 @@ inline void transform_output(Vec m0, Vec m1, Vec m2, Vec m3, Vec m4, Vec m5, Vec
 constexpr double WEIGHTS[6][3] = {{1. / 4, 0, 0},          {-1. / 6, -1. / 6, -1. / 6}, {-1. / 6, 1. / 6, -1. / 6},
                                   {1. / 24, 1. / 12, 1. / 6}, {1. / 24, -1. / 12, 1. / 6}, {0, 0, 1}};
 
-// silu(x * gain + shift) of `count` floats; up to L - 1 more are written.
-inline void activate(const float* from, float gain, float shift, int64_t count, float* to) {
-  for (int64_t i = 0; i < count; i += L) {
-    Vec x;
-    if (i + L <= count) {
-      x = load(from + i);
-    } else {
-      x = Vec{};
-      std::memcpy(&x, from + i, sizeof(float) * (count - i));
-    }
-    x = x * gain + shift;
-    x = x < -88.f ? Vec{} - 88.f : x;  // silu is 0 there
-    store(to + i, x / (1.f + exponential(-x)));
-  }
-}
-
 int64_t groups(const Shape& s) { return (s.channels_out + GROUP - 1) / GROUP; }
 
-int64_t packed_floats(const Shape& s) { return 36 * s.channels_in * groups(s) * GROUP; }
+int64_t lanes_deep(const Shape& s) { return (s.channels_in + TOGETHER - 1) / TOGETHER; }  // lanes of all channels
 
-// To (group, place, channel_in, channel of the group).
-void pack(const Shape& s, const float* weights, float* packed) {
-  const int64_t C = s.channels_in;
+int64_t packed_factors(const Shape& s) { return 36 * lanes_deep(s) * groups(s) * GROUP; }
+
+// To (group, place, channels_in that share a lane, channel of the group).
+void pack(const Shape& s, const float* weights, void* to) {
+  Factor* packed = static_cast<Factor*>(to);
+  const int64_t C = s.channels_in, depth = lanes_deep(s);
   for (int64_t g = 0; g < groups(s); g++)
-    for (int64_t c = 0; c < C; c++)
+    for (int64_t d = 0; d < depth; d++)
       for (int k = 0; k < GROUP; k++) {
         const int64_t out = g * GROUP + k;
-        double w[9] = {}, half[6][3];
-        if (out < s.channels_out)
-          for (int i = 0; i < 9; i++) w[i] = weights[(out * C + c) * 9 + i];
-        for (int i = 0; i < 6; i++)
-          for (int j = 0; j < 3; j++)
-            half[i][j] = WEIGHTS[i][0] * w[j] + WEIGHTS[i][1] * w[3 + j] + WEIGHTS[i][2] * w[6 + j];
-        for (int i = 0; i < 6; i++)
-          for (int j = 0; j < 6; j++) {
-            const double u = half[i][0] * WEIGHTS[j][0] + half[i][1] * WEIGHTS[j][1] + half[i][2] * WEIGHTS[j][2];
-            packed[((g * 36 + i * 6 + j) * C + c) * GROUP + k] = static_cast<float>(u);
-          }
+        float u[36][TOGETHER] = {};
+        for (int t = 0; t < TOGETHER && d * TOGETHER + t < C && out < s.channels_out; t++) {
+          const float* w = weights + (out * C + d * TOGETHER + t) * 9;
+          double half[6][3];
+          for (int i = 0; i < 6; i++)
+            for (int j = 0; j < 3; j++)
+              half[i][j] = WEIGHTS[i][0] * w[j] + WEIGHTS[i][1] * w[3 + j] + WEIGHTS[i][2] * w[6 + j];
+          for (int i = 0; i < 6; i++)
+            for (int j = 0; j < 6; j++)
+              u[i * 6 + j][t] = static_cast<float>(half[i][0] * WEIGHTS[j][0] + half[i][1] * WEIGHTS[j][1] +
+                                                   half[i][2] * WEIGHTS[j][2]);
+        }
+        for (int place = 0; place < 36; place++)
+          packed[((g * 36 + place) * depth + d) * GROUP + k] = together(u[place]);
       }
 }
 
-int64_t place_floats(const Shape& s) { return s.channels_in * BLOCK + PAD; }  // from one of the 36 to the next
+int64_t place_factors(const Shape& s) { return lanes_deep(s) * BLOCK + PAD; }  // from one of the 36 to the next
 constexpr int64_t PRODUCT = GROUP * BLOCK + PAD;
-int64_t block_floats(const Shape& s) { return 36 * place_floats(s); }
+int64_t block_factors(const Shape& s) { return 36 * place_factors(s); }
 int64_t scratch_floats() { return 36 * PRODUCT; }
 
 // Six rows of a map around the tiles [x, x + count) of tile row y: the six columns of every tile, a run each.
@@ -135,36 +125,43 @@ struct Rows {
   }
 };
 
-void transform(const Shape& s, const Around& around, const float* x, int64_t block, int64_t first, int64_t last,
-               float* transformed) {
+void transform(const Shape& s, const Around& around, const Maps& x, int64_t block, int64_t first, int64_t last,
+               void* transformed) {
   const int64_t across = s.tiles_x(), begin = block * BLOCK, end = least(s.tiles(), begin + BLOCK);
-  const int64_t place = place_floats(s);
-  Rows rows;
-  for (int64_t c = first; c < last; c++) {
-    const float* plane = x + c * s.height * s.width;
-    const float* gain = around.gain == nullptr ? nullptr : around.gain + c;
-    const float* shift = around.gain == nullptr ? nullptr : around.shift + c;
+  const int64_t place = place_factors(s), pixels = s.height * s.width;
+  Rows rows[TOGETHER];
+  for (int64_t c = first; c < last; c += TOGETHER) {
+    const int present = static_cast<int>(least(TOGETHER, s.channels_in - c));
     for (int64_t tile = begin; tile < end;) {
       const int64_t ty = tile / across, tx = tile % across, count = least(end - tile, across - tx);
-      rows.read(s, plane, gain, shift, ty, tx, count);
+      for (int t = 0; t < present; t++) {
+        const float* gain = around.gain == nullptr ? nullptr : around.gain + c + t;
+        const float* shift = around.gain == nullptr ? nullptr : around.shift + c + t;
+        rows[t].read(s, x.plane(c + t, pixels), gain, shift, ty, tx, count);
+      }
       for (int64_t v = 0; v < count; v += L) {
         // The last vector of a run overlaps the one before; a run shorter than a vector writes into the next run's place.
         const int64_t at = count >= L ? least(v, count - L) : 0;
-        Vec half[6][6], whole[6];
-        for (int i = 0; i < 6; i++) {
-          const auto& r = rows.columns[i];
-          transform_input(load(r[0] + at), load(r[1] + at), load(r[2] + at), load(r[3] + at), load(r[4] + at),
-                          load(r[5] + at), half[i]);
-        }
-        const int64_t lane = tile - begin + at;
-        float* to = transformed + c * BLOCK + lane;
-        for (int j = 0; j < 6; j++) {
-          transform_input(half[0][j], half[1][j], half[2][j], half[3][j], half[4][j], half[5][j], whole);
+        Vec half[TOGETHER][6][6], whole[6][TOGETHER] = {};
+        for (int t = 0; t < present; t++)
           for (int i = 0; i < 6; i++) {
+            const auto& r = rows[t].columns[i];
+            transform_input(load(r[0] + at), load(r[1] + at), load(r[2] + at), load(r[3] + at), load(r[4] + at),
+                            load(r[5] + at), half[t][i], 1);
+          }
+        const int64_t lane = tile - begin + at;
+        Factor* to = static_cast<Factor*>(transformed) + c / TOGETHER * BLOCK + lane;
+        for (int j = 0; j < 6; j++) {
+          for (int t = 0; t < present; t++) {
+            const auto& h = half[t];
+            transform_input(h[0][j], h[1][j], h[2][j], h[3][j], h[4][j], h[5][j], &whole[0][t], TOGETHER);
+          }
+          for (int i = 0; i < 6; i++) {
+            const Factors factors = together(whole[i]);
             if (lane + L <= BLOCK)
-              store(to + (i * 6 + j) * place, whole[i]);
+              store(to, (i * 6 + j) * place, factors);
             else
-              std::memcpy(to + (i * 6 + j) * place, &whole[i], sizeof(float) * (BLOCK - lane));
+              std::memcpy(to + (i * 6 + j) * place, &factors, sizeof(Factor) * (BLOCK - lane));
           }
         }
       }
@@ -173,15 +170,15 @@ void transform(const Shape& s, const Around& around, const float* x, int64_t blo
   }
 }
 
-// (GROUP, N L) = weights (C, GROUP) transposed times tiles (C, N L).
-template <int N> void product(const float* weights, const float* tiles, int64_t channels, float* to) {
+// (GROUP, N L) = weights (depth, GROUP) transposed times tiles (depth, N L).
+template <int N> void product(const Factor* weights, const Factor* tiles, int64_t depth, float* to) {
   Vec sums[GROUP][N] = {};
-  for (int64_t c = 0; c < channels; c++) {
-    Vec tile[N];
-    for (int n = 0; n < N; n++) tile[n] = load(tiles + c * BLOCK + n * L);
+  for (int64_t d = 0; d < depth; d++) {
+    Factors tile[N];
+    for (int n = 0; n < N; n++) tile[n] = load(tiles, d * BLOCK + n * L);
     for (int k = 0; k < GROUP; k++) {
-      const float weight = weights[c * GROUP + k];
-      for (int n = 0; n < N; n++) sums[k][n] += weight * tile[n];
+      const Factor weight = weights[d * GROUP + k];
+      for (int n = 0; n < N; n++) sums[k][n] = add_products(sums[k][n], tile[n], weight);
     }
   }
   for (int k = 0; k < GROUP; k++)
@@ -192,22 +189,22 @@ void add(const float* a, const float* b, int64_t count, float* to) {
   for (int64_t i = 0; i < count; i++) to[i] = a[i] + b[i];
 }
 
-void multiply(const Shape& s, const Around& around, const float* packed, const float* transformed, float* scratch,
-              int64_t block, int64_t first, int64_t last, float* y) {
-  const int64_t C = s.channels_in, across = s.tiles_x();
+void multiply(const Shape& s, const Around& around, const void* packed, const void* transformed,
+              float* scratch, int64_t block, int64_t first, int64_t last, float* y) {
+  const int64_t depth = lanes_deep(s), across = s.tiles_x();
   const int64_t begin = block * BLOCK, end = least(s.tiles(), begin + BLOCK), vectors = (end - begin + L - 1) / L;
   float rows[4][4 * BLOCK];
   for (int64_t g = first; g < last; g++) {
     for (int place = 0; place < 36; place++) {
-      const float* weights = packed + (g * 36 + place) * C * GROUP;
-      const float* tiles = transformed + place * place_floats(s);
+      const Factor* weights = static_cast<const Factor*>(packed) + (g * 36 + place) * depth * GROUP;
+      const Factor* tiles = static_cast<const Factor*>(transformed) + place * place_factors(s);
       float* to = scratch + place * PRODUCT;
       if (vectors == 3)
-        product<3>(weights, tiles, C, to);
+        product<3>(weights, tiles, depth, to);
       else if (vectors == 2)
-        product<2>(weights, tiles, C, to);
+        product<2>(weights, tiles, depth, to);
       else
-        product<1>(weights, tiles, C, to);
+        product<1>(weights, tiles, depth, to);
     }
     for (int k = 0; k < GROUP && g * GROUP + k < s.channels_out; k++) {
       const int64_t out = g * GROUP + k;

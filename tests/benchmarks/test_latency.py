@@ -10,13 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import machine
+from benchmarks import machine, measure
 from benchmarks.configuration import Config
 from benchmarks.machine import cores, hardware, peak_memory_bytes, resident_bytes, versions
 from benchmarks.measure import FEWEST, MOST, chosen_frames
 from benchmarks.playing import Played, percentiles, ratios, spread, spread_text, take_turns
+from benchmarks.report import layers_in_words
 from benchmarks.worlds import find_world
 from engine import load_world, native
+from engine.backends.ort import OrtBackend
 from engine.bundle import Bundle
 from engine.errors import DiamondError
 from engine.world import World
@@ -171,6 +173,19 @@ def test_a_process_is_not_charged_for_the_one_that_started_it() -> None:
     assert 10**7 < int(done.stdout) < ballast.nbytes / 2
 
 
+def test_layers_that_are_computed_in_another_precision_than_the_files_say_so(tiny_bundle: Path) -> None:
+    backend = OrtBackend(threads=1)
+    backend.computes_from = {"bf16": "fp32"}  # also where the processor can't
+    with World(Bundle.open(tiny_bundle), backend, "bf16") as world:
+        run = {"precision": world.precision, "graphs_precision": world.graphs_precision}
+        run |= measure._graphs(world, threads=1, frame_ms=1.0)
+    counted = run["layers"]["denoiser"]["Conv fp32"]
+    assert layers_in_words(run).startswith(f"computed in bf16 from: denoiser: {counted} Conv fp32, ")
+    assert layers_in_words(run | {"precision": "fp32"}).startswith(f"denoiser: {counted} Conv fp32, ")
+    of_before = {name: value for name, value in run.items() if name != "graphs_precision"}  # in kept reports
+    assert layers_in_words(of_before).startswith("denoiser: ")
+
+
 # The command.
 
 
@@ -191,7 +206,7 @@ def test_the_last_line_is_the_report(tmp_path: Path, tiny_bundle: Path) -> None:
     assert run["evaluations"] == {"denoiser": 1, "upsampler": 1}
     assert (run["frames"], len(run["warm_up_ms"])) == (8, 2)
     assert 0 < run["frame_ms"]["p50"] <= run["frame_ms"]["p95"] <= run["frame_ms"]["p99"]
-    assert 0 < run["start"]["shown_s"] < run["start"]["painted_s"] < 60
+    assert 0 < run["start"]["shown_s"] <= run["start"]["painted_s"] < 60
     assert run["roofline"]["times_roofline"] > 0.5
     first, second = report["compare"]
     assert first["ratio"] == {"p25": 1.0, "p50": 1.0, "p75": 1.0}

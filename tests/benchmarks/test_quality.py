@@ -285,7 +285,7 @@ def test_one_configuration_says_whether_it_obeys(tmp_path: Path, tiny_bundle: Pa
         (["--preset", "best"], "has no preset 'best'"),
         (["--compare", "preset=best"], "has no preset 'best'"),
         (["--compare", "pace=3"], "'pace=3'"),
-        (["--precision", "int8"], "int8"),
+        (["--precision", "fp16"], "fp16"),
         (["--frontier", "--compare", "steps=3"], "--frontier and --compare"),
         (["--horizons", "4", "--sheet", "sheet.png"], "--sheet with --horizons 4"),
         (["--horizons", "soon"], "--horizons soon"),

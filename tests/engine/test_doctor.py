@@ -86,11 +86,24 @@ def test_a_backend_that_opens_and_cannot_compute_is_not_usable(monkeypatch: pyte
     assert findings()["backend numpy"].fix == "buy another"
 
 
-def test_native_operators_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("kernels", "expected"),
+    [
+        (("AVX2", "", ""), "convolutions in fp32 for AVX2, used by backend ort"),
+        (
+            ("AVX-512", "AVX-512 with bf16", "AVX-512 with VNNI and bf16"),
+            "convolutions in fp32 for AVX-512, bf16 for AVX-512 with bf16, int8 for AVX-512 with VNNI and bf16, "
+            "used by backend ort",
+        ),
+    ],
+)
+def test_native_operators_are_named(
+    monkeypatch: pytest.MonkeyPatch, kernels: tuple[str, ...], expected: str
+) -> None:
     monkeypatch.setattr(native, "missing", lambda: "")
-    monkeypatch.setattr(native, "kernels", lambda: "AVX2")
+    monkeypatch.setattr(native, "kernels", lambda products="fp32": kernels[native.PRODUCTS.index(products)])
     found = findings()["native"]
-    assert "for AVX2, used by backend ort" in found.text
+    assert found.text == expected
     assert found.fix == ""
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine import native
 from engine.actions import Action
 from engine.backends import open_backend
 from engine.bundle import Bundle
@@ -221,12 +222,21 @@ def test_the_same_seed_paints_the_same_frames(low_bundle: Path) -> None:
     np.testing.assert_array_equal(first, second)
 
 
-def test_auto_takes_onnx_runtime_for_fp32_and_openvino_for_bf16(low_bundle: Path) -> None:
+def test_auto_takes_onnx_runtime_for_fp32_and_where_it_cannot_openvino_for_bf16(
+    low_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if not OpenVinoBackend().can_bf16:
         pytest.skip("this CPU has no bf16 arithmetic")
-    for precision, expected in ((None, "fp32 on ONNX Runtime"), ("bf16", "bf16 on OpenVINO")):
+
+    def described(precision: str | None) -> str:
         with load_world(low_bundle, "auto", precision) as world:
-            assert expected in world.describe()
+            return world.describe()
+
+    own = "ONNX Runtime" if native.kernels("bf16") else "OpenVINO"
+    assert "fp32 on ONNX Runtime" in described(None)
+    assert f"bf16 on {own}" in described("bf16")
+    monkeypatch.setenv(native.SWITCH, "off")
+    assert "bf16 on OpenVINO" in described("bf16")
 
 
 def test_a_conditioner_takes_any_number_of_evaluations(tiny_bundle: Path) -> None:

@@ -270,7 +270,7 @@ def test_an_operator_that_fails_is_an_error_that_names_it(
     """A library older than the rewriter, say: what ONNX Runtime says of it reaches the player."""
     from engine.native import rewrite as rewriter
 
-    def strange(model: bytes) -> tuple[bytes, int]:
+    def strange(model: bytes, bf16: bool) -> tuple[bytes, int]:
         parsed = onnx.load_from_string(model)
         parsed.graph.node[0].op_type, parsed.graph.node[0].domain = "Conv5x5", rewriter.DOMAIN
         parsed.opset_import.add(domain=rewriter.DOMAIN, version=1)

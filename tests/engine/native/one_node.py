@@ -59,37 +59,56 @@ def run(model: bytes, inputs: Mapping[str, Array | None], threads: int = 1) -> l
     return outputs
 
 
-CONV_INPUTS = ("x", "weights", "bias", "residual", "gain", "shift")
+CONV_INPUTS = ("x", "weights", "bias", "residual", "gain", "shift", "more", "range")
 
 
-def conv3x3(
+def convolution(
     x: Array,
     weights: Array,
     bias: Array | None = None,
     residual: Array | None = None,
     gain: Array | None = None,
     shift: Array | None = None,
+    more: Array | None = None,
+    operator: str = "Conv3x3",
     threads: int = 1,
+    **attributes: int,
 ) -> Array:
-    """What Conv3x3 gives."""
-    inputs = {"x": x, "residual": residual, "gain": gain, "shift": shift}
+    """What Conv3x3, DirectConv or Int8Conv gives."""
+    inputs = {"x": x, "residual": residual, "gain": gain, "shift": shift, "more": more}
     constants = {"weights": weights} | ({} if bias is None else {"bias": bias})
-    (y,) = run(one_node("Conv3x3", inputs, constants, CONV_INPUTS), inputs, threads)
+    (y,) = run(one_node(operator, inputs, constants, CONV_INPUTS, **attributes), inputs, threads)
     return y
 
 
 def norm_affine(
-    x: Array, gain: Array, shift: Array, groups: int, epsilon: float = 1e-5, threads: int = 1
+    x: Array,
+    gain: Array,
+    shift: Array,
+    groups: int,
+    epsilon: float = 1e-5,
+    threads: int = 1,
+    more: Array | None = None,
+    outputs: int = 2,
 ) -> list[Array]:
-    """What NormAffine gives: factor and addend."""
-    inputs: dict[str, Array | None] = {"x": x, "gain": gain, "shift": shift}
-    model = one_node("NormAffine", inputs, {}, ("x", "gain", "shift"), 2, groups=groups, epsilon=epsilon)
+    """What NormAffine gives: factor and addend, and where a third output is asked for, the range of silu."""
+    inputs: dict[str, Array | None] = {"x": x, "gain": gain, "shift": shift, "more": more}
+    order = ("x", "gain", "shift", "more")
+    model = one_node("NormAffine", inputs, {}, order, outputs, groups=groups, epsilon=epsilon)
     return run(model, inputs, threads)
 
 
-def attention(qkv: Array, threads: int = 1) -> Array:
+def linear(x: Array, weights: Array, bias: Array, threads: int = 1, **attributes: int) -> Array:
+    """What Linear gives."""
+    constants = {"weights": weights, "bias": bias}
+    model = one_node("Linear", {"x": x}, constants, ("x", "weights", "bias"), **attributes)
+    (y,) = run(model, {"x": x}, threads)
+    return y
+
+
+def attention(qkv: Array, threads: int = 1, **attributes: int) -> Array:
     """What Attention gives."""
-    (y,) = run(one_node("Attention", {"qkv": qkv}, {}, ("qkv",)), {"qkv": qkv}, threads)
+    (y,) = run(one_node("Attention", {"qkv": qkv}, {}, ("qkv",), **attributes), {"qkv": qkv}, threads)
     return y
 
 
@@ -97,11 +116,11 @@ def silu(x: Array) -> Array:
     """x / (1 + e^-x), in float64."""
     x = np.asarray(x, np.float64)
     with np.errstate(over="ignore"):
-        activated: Array = x / (1 + np.exp(-x))
-    return activated
+        y: Array = x / (1 + np.exp(-x))
+    return y
 
 
-def exact_conv3x3(
+def exact_convolution(
     x: Array,
     weights: Array,
     bias: Array | None = None,
@@ -109,20 +128,27 @@ def exact_conv3x3(
     gain: Array | None = None,
     shift: Array | None = None,
 ) -> Array:
-    """What Conv3x3 should give, in float64, tap by tap."""
+    """What a convolution of 1x1, or of 3x3 with padding 1, should give, in float64, tap by tap."""
     _, C, H, W = x.shape
-    z = x[0].astype(np.float64)
-    if gain is not None and shift is not None:
-        z = silu(z * gain.reshape(C, 1, 1).astype(np.float64) + shift.reshape(C, 1, 1))
-    padded = np.pad(z, ((0, 0), (1, 1), (1, 1)))
+    side = weights.shape[-1]
+    z = activated(x, gain, shift)[0]
+    padded = np.pad(z, ((0, 0), (side // 2, side // 2), (side // 2, side // 2)))
     y = np.zeros((len(weights), H * W))
-    for i in range(3):
-        for j in range(3):
+    for i in range(side):
+        for j in range(side):
             y += weights[:, :, i, j].astype(np.float64) @ padded[:, i : i + H, j : j + W].reshape(C, -1)
     y = y.reshape(1, -1, H, W)
     if bias is not None:
         y += bias.reshape(1, -1, 1, 1)
     return y if residual is None else y + residual
+
+
+def activated(x: Array, gain: Array | None, shift: Array | None) -> Array:
+    """What a convolution multiplies: x, or silu(x * gain + shift), in float64."""
+    z: Array = x.astype(np.float64)
+    if gain is None or shift is None:
+        return z
+    return silu(z * gain.reshape(1, -1, 1, 1).astype(np.float64) + shift.reshape(1, -1, 1, 1))
 
 
 def exact_norm_affine(

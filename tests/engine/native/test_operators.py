@@ -1,7 +1,5 @@
 """The native operators against float64: every form, maps of one pixel to many blocks, large numbers, NaN, misuse."""
 
-import ctypes
-import itertools
 import os
 import subprocess
 import sys
@@ -9,19 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 pytest.importorskip("onnx", reason="the models of these tests are made with onnx")
 pytest.importorskip("onnxruntime", reason="no ONNX Runtime to run the operators")
 
 from engine import native
+from tests.engine.native.cases import check_convolution, copying, floats, parts
 from tests.engine.native.one_node import (
     CONV_INPUTS,
     attention,
-    conv3x3,
+    convolution,
     exact_attention,
-    exact_conv3x3,
     exact_norm_affine,
     norm_affine,
     one_node,
@@ -31,7 +28,6 @@ from tests.engine.native.one_node import (
 )
 
 ROOT = Path(__file__).parents[3]
-CONV_ERROR = 4e-6  # of the largest sum of absolute products; measured: 2e-6
 NORM_ERROR = 2e-6
 ATTENTION_ERROR = 5e-6
 
@@ -57,54 +53,6 @@ SIZES = [
 ]
 
 
-@pytest.fixture(params=["", "avx2"], ids=["best kernels", "avx2"])
-def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Runs a test with the processor's best kernels and with the older ones: they are chosen as a kernel is created."""
-    monkeypatch.setenv(native.SWITCH, request.param)
-    name = ctypes.CDLL(str(native.LIBRARY)).diamond_kernels
-    name.restype = ctypes.c_char_p
-    found = (name() or b"").decode()
-    if request.param == "avx2" and found != "AVX2":
-        pytest.skip(f"this processor runs {found or 'nothing'}, not AVX2")
-    return found
-
-
-def floats(*shape: int, seed: int = 0) -> npt.NDArray[np.float32]:
-    return np.random.default_rng([seed, *shape]).standard_normal(shape).astype(np.float32)
-
-
-def parts(size: tuple[int, int, int, int], given: tuple[bool, ...]) -> dict[str, Any]:
-    """A convolution's inputs: whether it has bias, residual, and gain and shift."""
-    C, K, H, W = size
-    bias, residual, modulated = given
-    return {
-        "x": floats(1, C, H, W),
-        "weights": floats(K, C, 3, 3),
-        "bias": floats(K) if bias else None,
-        "residual": floats(1, K, H, W, seed=1) if residual else None,
-        "gain": floats(1, C, 1, 1, seed=2) if modulated else None,
-        "shift": floats(1, C, 1, 1, seed=3) if modulated else None,
-    }
-
-
-def magnitude(inputs: dict[str, Any]) -> float:
-    """The largest sum of absolute products in a convolution, which rounding errors grow with."""
-    x = inputs["x"] if inputs["gain"] is None else silu(inputs["x"] * inputs["gain"] + inputs["shift"])
-    others = (None if inputs[name] is None else np.abs(inputs[name]) for name in ("bias", "residual"))
-    return float(exact_conv3x3(np.abs(x), np.abs(inputs["weights"]), *others).max())
-
-
-def check_convolution(size: tuple[int, int, int, int]) -> None:
-    """Compares Conv3x3 with float64 in every combination of its optional inputs."""
-    for given in itertools.product((False, True), repeat=3):
-        inputs = parts(size, given)
-        error = np.abs(conv3x3(**inputs) - exact_conv3x3(**inputs))
-        bound = CONV_ERROR * magnitude(inputs)
-        assert error.max() <= bound, (
-            f"{given}: max {error.max():.2e}, mean {error.mean():.2e}, bound {bound:.2e}"
-        )
-
-
 @pytest.mark.usefixtures("kernels")
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: "x".join(map(str, size)))
 def test_a_convolution_is_that_of_float64_in_every_form(size: tuple[int, int, int, int]) -> None:
@@ -115,17 +63,17 @@ def test_a_convolution_is_that_of_float64_in_every_form(size: tuple[int, int, in
 @pytest.mark.parametrize("size", [(5, 7, 5, 6), (33, 40, 7, 14), (9, 23, 61, 97)])
 def test_one_thread_and_two_give_the_same_bits(size: tuple[int, int, int, int]) -> None:
     inputs = parts(size, (True, True, True))
-    np.testing.assert_array_equal(conv3x3(**inputs, threads=1), conv3x3(**inputs, threads=2))
+    np.testing.assert_array_equal(convolution(**inputs, threads=1), convolution(**inputs, threads=2))
 
 
 def test_a_session_serves_maps_of_any_size_and_never_writes_to_its_inputs() -> None:
     """The memory that a thread keeps is that of another size; nothing of it may show."""
     large, small = ((5, 7, height, width) for height, width in ((61, 97), (2, 3)))
-    expected = conv3x3(**parts(small, (True, True, True)))
-    conv3x3(**parts(large, (True, True, True)))
+    expected = convolution(**parts(small, (True, True, True)))
+    convolution(**parts(large, (True, True, True)))
     inputs = parts(small, (True, True, True))
     before = {name: array.copy() for name, array in inputs.items()}
-    np.testing.assert_array_equal(conv3x3(**inputs), expected)
+    np.testing.assert_array_equal(convolution(**inputs), expected)
     for name, array in inputs.items():
         np.testing.assert_array_equal(array, before[name])
 
@@ -136,11 +84,9 @@ def test_silu_is_right_from_the_smallest_to_the_largest_numbers() -> None:
     values = np.concatenate([np.geomspace(1e-30, 1e30, 241), np.linspace(0, 100, 401)]).astype(np.float32)
     values = np.concatenate([values, -values])
     C = len(values)
-    copying = np.zeros((C, C, 3, 3), np.float32)
-    copying[range(C), range(C), 1, 1] = 1
     x = np.broadcast_to(values.reshape(1, C, 1, 1), (1, C, 2, 3)).copy()
     ones = np.ones((1, C, 1, 1), np.float32)
-    got, expected = conv3x3(x, copying, gain=ones, shift=0 * ones), silu(x)
+    got, expected = convolution(x, copying(C, 3), gain=ones, shift=0 * ones), silu(x)
     assert np.isfinite(got).all()
     # Below -88 e^-x leaves float32's range; what is left there is of no size.
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-7)
@@ -151,10 +97,8 @@ def test_silu_is_right_from_the_smallest_to_the_largest_numbers() -> None:
 @pytest.mark.usefixtures("kernels")
 def test_silu_of_the_most_negative_number_is_zero() -> None:
     lowest = np.full((1, 1, 4, 4), np.finfo(np.float32).min)
-    copying = np.zeros((1, 1, 3, 3), np.float32)
-    copying[0, 0, 1, 1] = 1
     ones = np.ones(1, np.float32)
-    np.testing.assert_allclose(conv3x3(lowest, copying, gain=ones, shift=0 * ones), 0, atol=1e-7)
+    np.testing.assert_allclose(convolution(lowest, copying(1, 3), gain=ones, shift=0 * ones), 0, atol=1e-7)
 
 
 @pytest.mark.usefixtures("kernels")
@@ -164,7 +108,7 @@ def test_nan_stays_nan_and_stays_where_it_is(size: tuple[int, int, int, int], mo
     inputs = parts(size, (True, True, modulated))
     row, column = 10, 17
     inputs["x"][0, 1, row, column] = np.nan
-    nan = np.isnan(conv3x3(**inputs))
+    nan = np.isnan(convolution(**inputs))
     assert nan[:, :, row - 1 : row + 2, column - 1 : column + 2].all(), "NaN was lost"
     near = np.zeros_like(nan)
     near[:, :, 8:12, 16:20] = True  # the tile that it lies in; those beside it do not read it
@@ -176,7 +120,7 @@ def test_nan_in_a_modulation_bias_or_residual_comes_out() -> None:
     for name in ("gain", "shift", "bias", "residual"):
         inputs = parts((3, 4, 5, 6), (True, True, True))
         inputs[name][...] = np.nan
-        assert np.isnan(conv3x3(**inputs)).all(), name
+        assert np.isnan(convolution(**inputs)).all(), name
 
 
 NORMS = [  # channels, groups, height, width
@@ -260,29 +204,36 @@ def test_attention_keeps_nan_in_its_head() -> None:
     assert not nan[0, [0, 2]].any()
 
 
-def test_what_a_convolution_cannot_compute_is_an_error_that_names_it() -> None:
+@pytest.mark.parametrize("operator", ["Conv3x3", "DirectConv"])
+def test_what_a_convolution_cannot_compute_is_an_error_that_names_it(operator: str) -> None:
+    """What concerns the weights is found while the graph is loaded, the rest by the node, which is named then."""
     good = parts((3, 4, 5, 6), (True, True, True))
-    wrong: list[tuple[str, dict[str, Any]]] = [
-        (r"weights not \(K, C, 3, 3\)", {"weights": floats(4, 3, 1, 1)}),
-        (r"weights not \(K, C, 3, 3\)", {"weights": floats(4, 3, 9)}),
-        ("residual of another shape", {"residual": floats(1, 4, 5, 7)}),
-        ("residual of another shape", {"residual": floats(1, 3, 5, 6)}),
-        ("input of another size", {"bias": floats(3)}),
-        ("input of another size", {"gain": floats(1, 4, 1, 1)}),
-        ("input of another size", {"shift": floats(2)}),
+    other_side = floats(4, 3, 1, 1) if operator == "Conv3x3" else floats(4, 3, 5, 5)
+    loading: list[tuple[str, dict[str, Any]]] = [
+        (r"weights of another shape than \(K, C, 3, 3\)", {"weights": other_side}),
+        (r"weights of another shape than \(K, C, 3, 3\)", {"weights": floats(4, 3, 3, 1)}),
+        (r"weights of another shape than \(K, C, 3, 3\)", {"weights": floats(4, 3, 9)}),
+    ]
+    running: list[tuple[str, dict[str, Any]]] = [
+        ("a residual of another shape", {"residual": floats(1, 4, 5, 7)}),
+        ("a residual of another shape", {"residual": floats(1, 3, 5, 6)}),
+        ("an input of a convolution of another size", {"bias": floats(3)}),
+        ("an input of a convolution of another size", {"gain": floats(1, 4, 1, 1)}),
+        ("an input of a convolution of another size", {"shift": floats(2)}),
         ("gain without shift", {"shift": None}),
         ("gain without shift", {"gain": None}),
-        (r"not \(1, C, H, W\)", {"x": floats(1, 4, 5, 6)}),
-        (r"not \(1, C, H, W\)", {"x": floats(2, 3, 5, 6)}),
-        (r"not \(1, C, H, W\)", {"x": floats(3, 5, 6)}),
+        (r"an input of a convolution that is not \(1, C, H, W\)", {"x": floats(1, 4, 5, 6)}),
+        (r"an input of a convolution that is not \(1, C, H, W\)", {"x": floats(2, 3, 5, 6)}),
+        (r"an input of a convolution that is not \(1, C, H, W\)", {"x": floats(3, 5, 6)}),
     ]
-    for complaint, change in wrong:
-        with pytest.raises(Exception, match=rf"diamond\.cpu\.Conv3x3: .*{complaint}"):
-            conv3x3(**(good | change))
+    for where, wrong in (("initialization", loading), (f"running {operator} node", running)):
+        for complaint, change in wrong:
+            with pytest.raises(Exception, match=rf"{where}.*diamond\.cpu: {complaint}"):
+                convolution(**(good | change), operator=operator)
     inputs = {name: good[name] for name in ("x", "weights")}
-    with pytest.raises(Exception, match=r"diamond\.cpu\.Conv3x3: weights that are no constant"):
-        session(one_node("Conv3x3", inputs, {}, CONV_INPUTS))
-    assert np.isfinite(conv3x3(**good)).all(), "after errors it computes as before"
+    with pytest.raises(Exception, match=r"diamond\.cpu: weights that are no constant"):
+        session(one_node(operator, inputs, {}, CONV_INPUTS))
+    assert np.isfinite(convolution(**good, operator=operator)).all(), "after errors it computes as before"
 
 
 def test_what_a_norm_cannot_compute_is_an_error_that_names_it() -> None:
@@ -317,9 +268,11 @@ def test_a_process_that_asks_for_avx2_gets_it() -> None:
         "from engine import native\n"
         "print(native.kernels() or native.missing())\n"
         "if native.kernels() == 'AVX2':\n"
-        "    from tests.engine.native.test_operators import check_convolution\n"
+        "    from tests.engine.native.cases import check_convolution\n"
         "    check_convolution((17, 9, 13, 63))\n"
         "    check_convolution((9, 23, 61, 97))\n"
+        "    check_convolution((17, 9, 4, 7), 3, 'DirectConv')\n"
+        "    check_convolution((5, 7, 61, 97), 1, 'DirectConv')\n"
         "    print('as float64')\n"
     )
     done = subprocess.run(

@@ -1,0 +1,59 @@
+"""int8 on ONNX Runtime's CPU: where the processor multiplies bytes, native operators compute it from fp32 graphs."""
+
+import numpy as np
+import pytest
+
+from engine import native
+from engine.backends.ort import OrtBackend
+from engine.bundle import Bundle
+from engine.catalog import resolve
+from engine.loading import load_world
+from tests.engine.native.cases import has_int8
+
+pytest.importorskip("onnxruntime", reason="no ONNX Runtime to test")
+
+FRAMES = 16
+
+
+def frames(precision: str, spawn: int = 0, threads: int = 1) -> np.ndarray:
+    """The world in the package under the recorded actions of a spawn: uint8 (FRAMES, H, W, 3)."""
+    with load_world("freedoom", "ort", precision, threads=threads, verify=False) as world:
+        world.reset(spawn)
+        actions = world.next_actions
+        return np.stack([world.step(actions[index]).rgb for index in range(FRAMES)])
+
+
+@has_int8
+def test_the_embedded_world_plays_in_int8_from_its_fp32_graphs_and_says_so() -> None:
+    with load_world("freedoom", "ort", "int8", threads=1, verify=False) as world:
+        assert world.bundle.precisions == ("fp32",)
+        assert (world.precision, world.graphs_precision) == ("int8", "fp32")
+        assert f" native operators ({native.kernels('int8')})" in world.describe()
+
+
+@has_int8
+@pytest.mark.parametrize("spawn", [0, 5, 9])
+def test_sixteen_frames_stay_within_30_db_of_those_in_fp32(spawn: int) -> None:
+    error = (frames("int8", spawn).astype(float) - frames("fp32", spawn)) ** 2
+    first, all_of_them = (10 * np.log10(255**2 / part.mean()) for part in (error[0], error))
+    assert 40 <= first < np.inf, f"{first:.1f} dB"
+    assert all_of_them >= 30, f"{all_of_them:.1f} dB"
+
+
+@has_int8
+def test_its_frames_are_the_same_again_and_on_two_threads() -> None:
+    once = frames("int8")
+    np.testing.assert_array_equal(frames("int8"), once)
+    np.testing.assert_array_equal(frames("int8", threads=2), once)
+
+
+@pytest.mark.parametrize("kernels", ["off", "avx2"])
+def test_without_the_kernels_int8_is_of_exported_graphs(
+    kernels: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(native.SWITCH, kernels)
+    backend, bundle = OrtBackend(), Bundle.open(resolve("freedoom"), verify=False)
+    assert "int8" in backend.precisions
+    assert not backend.computes_from
+    with pytest.raises(Exception, match="has no graphs in precision 'int8'"):
+        backend.spec(bundle, "int8", "denoiser")
