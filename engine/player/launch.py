@@ -16,7 +16,7 @@ from engine.loading import load_world
 from engine.player.controller import Controller
 from engine.player.headless import render
 from engine.player.keymap import KeyMap
-from engine.player.making import make_published, require_published
+from engine.player.making import graphs_needed, make_published, require_published
 from engine.player.playable import recorded_actions, sampler_text
 from engine.player.recorder import Recorder, check_target
 from engine.player.recording import Recording
@@ -177,7 +177,7 @@ def _load(config: PlayConfig, script: Recording | None, changes: Tuning, in_wind
     if seed is None:
         seed = 0 if script is None or script.seed is None else script.seed
     if config.world == PUBLISHED:
-        make_published(config.release, config.offline, config.precision)
+        make_published(config.release, config.offline, graphs_needed(config.backend, config.precision))
     directory = resolve(config.world)
     bundle = Bundle.open(directory, verify=False)
     _check_spawn(bundle, config, script, in_window)

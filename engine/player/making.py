@@ -10,6 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from engine import native
+from engine.accelerator import found_accelerator
 from engine.catalog import PUBLISHED, is_here, own_world
 from engine.errors import DiamondError
 
@@ -37,6 +39,12 @@ def make_published(release: Path | None, offline: bool, precision: str | None) -
     code = run_exporter([PUBLISHED, *options])
     if code:
         sys.exit(code)
+
+
+def graphs_needed(backend: str, precision: str | None) -> str | None:
+    """The precision to make graphs in; None where the backend to be used computes it from the fp32 ones."""
+    on_cpu = backend == "ort" or (backend == "auto" and not found_accelerator())
+    return None if on_cpu and precision in native.PRODUCTS and native.kernels(precision) else precision
 
 
 def run_exporter(arguments: Sequence[str]) -> int:
