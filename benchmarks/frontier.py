@@ -95,9 +95,7 @@ def default_configs(manifest: Manifest, base: Config, say: Say) -> list[Config]:
     presets = [base.preset or manifest.default_preset]
     if base.preset is None:
         presets += [name for name in manifest.presets if name != manifest.default_preset]
-    precisions = (
-        [base.precision] if base.precision else sorted(manifest.graphs, key=lambda p: p != FULL_PRECISION)
-    )
+    precisions = [base.precision] if base.precision else _precisions(manifest, base)
     counts = [f"{n}/{m}" for m in UPSAMPLER_STEPS for n in DENOISER_STEPS]
     if manifest.sizes.full_res is None:
         counts = [str(n) for n in DENOISER_STEPS]
@@ -205,6 +203,16 @@ def on_frontier(points: Sequence[tuple[float, float]]) -> list[bool]:
         return a != b and a[0] <= b[0] and a[1] >= b[1]
 
     return [not any(beats(other, point) for other in points) for point in points]
+
+
+def _precisions(manifest: Manifest, base: Config) -> list[str]:
+    """Those that the world has graphs in, and those that the backend computes from these; full precision first."""
+    backend = open_backend(base.backend, base.threads)
+    try:
+        computed = [name for name, source in backend.computes_from.items() if source in manifest.graphs]
+        return sorted({*manifest.graphs, *computed}, key=lambda name: (name != FULL_PRECISION, name))
+    finally:
+        backend.close()
 
 
 def _runs_well(base: Config, precision: str, say: Say) -> bool:

@@ -1,12 +1,13 @@
 """What a world's precisions cost and keep on this CPU: time of one evaluation, and rollouts held against fp32.
 
 Precisions and thread counts take turns, so that a busy machine slows them alike: read the ratios. Rollouts run from
-every spawn with its recorded actions and the same noise. bf16 is that of the native operators, from the fp32 graphs.
-Beside it may stand what is not timed: `emulated`, bf16 graphs as the exporter makes and verifies them, and `plain`,
-fp32 without native operators. fp16 runs as fp32 on ONNX Runtime's CPU: its figures are in a bundle's parity reports.
+every spawn with its recorded actions and the same noise. bf16 and int8 are those of the native operators, from the fp32
+graphs, where the processor has them; int8 graphs are played elsewhere, and with DIAMOND_NATIVE=off. Beside them may
+stand what is not timed: `emulated`, bf16 graphs as the exporter makes and verifies them, and `plain`, fp32 without
+native operators. fp16 runs as fp32 on ONNX Runtime's CPU: its figures are in a bundle's parity reports.
 
-    python benchmarks/precisions.py WORLD --frames 16          WORLD made by diamond-export --precision fp32,int8
-    python benchmarks/precisions.py freedoom --precisions bf16,emulated,plain --frames 16
+    python benchmarks/precisions.py freedoom --precisions bf16,int8,emulated,plain --frames 16
+    DIAMOND_NATIVE=off python benchmarks/precisions.py WORLD   WORLD made by diamond-export --precision fp32,int8
 """
 
 import json

@@ -28,7 +28,8 @@ def load_world(
     Args:
         world: a name such as "freedoom", or a bundle directory.
         backend: "auto", or one of `engine.backends.BACKENDS`.
-        precision: which of the world's graphs; None takes the one that the backend runs best.
+        precision: one that the world has graphs in, or that the backend computes from others; None takes the graphs
+            that the backend runs best.
         preset: sampler settings of both networks; None takes the world's default.
         seed: seeds the noise, 0 to 2^32 - 1.
         noise: replaces the seeded noise.

@@ -77,7 +77,7 @@ class World:
     @property
     def graphs_precision(self) -> str:
         """The precision of the files that are run: `precision`, unless the backend computes that from others."""
-        return self._backend.computes_from.get(self.precision, self.precision)
+        return self._backend.source(self.bundle, self.precision)
 
     @property
     def fps(self) -> float:

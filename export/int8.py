@@ -1,7 +1,8 @@
 """The int8 graphs of a world, for CPUs: static QDQ, calibrated on the world's own play, sensitive layers kept in fp32.
 
 Conditioners stay fp32, so the int8 world points to the fp32 files. The first and the last convolution of a network are
-always kept; further ones as `export.sensitivity` measures.
+always kept; further ones as `export.sensitivity` measures. Where its native operators multiply bytes, the backend `ort`
+plays in int8 without these graphs (docs/native.md).
 """
 
 import shutil

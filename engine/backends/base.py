@@ -129,10 +129,15 @@ class Backend(ABC):
         Raises:
             DiamondError: the world has no such graph.
         """
-        source = self.computes_from.get(precision, "")
-        if not source:
+        source = self.source(bundle, precision)
+        if source == precision:
             return bundle.graph(precision, role)
         return replace(bundle.graph(source, role), precision=precision, computed_from=source)
+
+    def source(self, bundle: Bundle, precision: str) -> str:
+        """Which precision's graphs it loads to play in a precision: the same, unless it computes that from others."""
+        source = self.computes_from.get(precision, precision)
+        return source if source in bundle.precisions else precision
 
     def probe(self) -> None:
         """Computes something small of which the result is known, to find out whether it works here.

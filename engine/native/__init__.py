@@ -1,6 +1,7 @@
 """Operators of our own for ONNX Runtime's CPU: compiled with the package where a C++ compiler is, see docs/native.md.
 
-`operators.cpp` registers them, `kernels.cpp` computes, `rewrite.py` puts them into a graph.
+`operators.cpp` registers them, `kernels.cpp` computes in float32 and bf16, `int8.cpp` in bytes, `rewrite.py` puts
+them into a graph.
 """
 
 import ctypes

@@ -97,7 +97,9 @@ inline __m512i levels(const Around& around, const float* const* from, int presen
   for (int t = 0; t < present; t++) {
     __m512 value = _mm512_maskz_loadu_ps(here, from[t] + i);
     if (around.gain != nullptr) value = (__m512)silu((Vec)value * around.gain[c + t] + around.shift[c + t]);
-    const __m512i level = _mm512_cvtps_epi32(_mm512_fmadd_ps(value, inverse, zero));
+    // Rounded as `zero` is, the least value may come out just below the grid.
+    const __m512i rounded = _mm512_cvtps_epi32(_mm512_fmadd_ps(value, inverse, zero));
+    const __m512i level = _mm512_max_epi32(rounded, _mm512_setzero_si512());
     lane = _mm512_or_si512(lane, _mm512_sllv_epi32(level, _mm512_set1_epi32(8 * t)));
   }
   return lane;

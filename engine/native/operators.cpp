@@ -1,6 +1,7 @@
-// Operators for ONNX Runtime's CPU, in the domain diamond.cpu: Conv3x3, DirectConv, NormAffine, Attention. See docs/native.md.
+// Operators for ONNX Runtime's CPU, in the domain diamond.cpu: Conv3x3, DirectConv, Int8Conv, Linear, NormAffine and
+// Attention. See docs/native.md.
 //
-// engine/native/rewrite.py puts them in place of what a graph has from the standard. Everything here is float32, batch 1.
+// engine/native/rewrite.py puts them in place of what a graph has from the standard. Tensors are float32, batch 1.
 #include <algorithm>
 #include <atomic>
 #include <cmath>
@@ -128,12 +129,13 @@ template <typename Work> void parallel(const Ort& ort, const OrtKernelContext* c
   if (shared.failed) throw std::bad_alloc();
 }
 
-// The least and the largest value of silu(x * gain + shift), of x from `least` to `largest`. NaN stays NaN.
+// The least and the largest value of silu(x * gain + shift), of x from `least` to `largest`; NaN where that is not finite.
 void activated(float gain, float shift, float* least, float* largest) {
   const float a = *least * gain + shift, b = *largest * gain + shift, top = a > b ? a : b;
   const float of_top = top / (1 + std::exp(-top));
-  *largest = std::isnan(a + b) ? a + b : std::max(0.f, of_top);
-  *least = std::isnan(a + b) ? a + b : -0.2785f;  // silu is nowhere less
+  const bool finite = std::isfinite(a) && std::isfinite(b);
+  *largest = finite ? std::max(0.f, of_top) : std::numeric_limits<float>::quiet_NaN();
+  *least = finite ? -0.2785f : *largest;  // silu is nowhere less
 }
 
 int64_t integer_attribute(const Ort& ort, const OrtKernelInfo* info, const char* name, int64_t missing) {

@@ -54,7 +54,7 @@ class _Graph(GraphReader):
         self.affine: dict[tuple[str, ...], Any] = {}  # NormAffine nodes, by what they are computed from
 
     def rewrite(self) -> int:
-        """Replaces what fits. Returns the number of convolutions and attentions."""
+        """Replaces what fits. Returns the number of convolutions, linear layers and attentions."""
         replaced, rewritten = 0, []
         if any(attribute.type in _BRANCHES for node in self.nodes for attribute in node.attribute):
             return 0  # a branch reads tensors that no node names among its inputs
@@ -145,7 +145,10 @@ class _Graph(GraphReader):
             inputs.append(norm.output[2])
         while not inputs[-1]:
             inputs.pop()
-        made = self.ours(operator, conv.name, inputs, place.output[0])
+        if operator == "Int8Conv":
+            made = _node(operator, conv.name, inputs, [place.output[0]])
+        else:
+            made = self.ours(operator, conv.name, inputs, place.output[0])
         strides = [tuple(a.ints) for a in conv.attribute if a.name == "strides"]
         if strides == [(2, 2)]:
             made.attribute.add(name="stride", i=2, type=_INT)

@@ -13,12 +13,14 @@ import pytest
 from PIL import Image
 from typer.main import get_command
 
+from benchmarks import frontier
 from benchmarks.configuration import Config
 from benchmarks.frontier import Entry, balance, default_configs, on_frontier, roll_out_in_turns, rows
 from benchmarks.held_out import Start, held_out, starts
 from benchmarks.quality import app
 from benchmarks.rollouts import Truth, baselines, difference, means, roll_out
 from benchmarks.turning import turning
+from engine import native
 from engine.bundle import Bundle, write_bundle
 from engine.errors import DiamondError
 from engine.frame import Frame
@@ -127,8 +129,11 @@ def test_sharpness_is_relative_to_the_mean_of_all_starts() -> None:
 # Configurations.
 
 
-def test_the_default_set_has_the_presets_the_steps_and_the_precisions(tmp_path: Path) -> None:
+def test_the_default_set_has_the_presets_the_steps_and_the_precisions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("onnxruntime")
+    monkeypatch.setenv(native.SWITCH, "off")  # graphs alone, on any processor
     said: list[str] = []
     manifest = bundle(tmp_path, precisions=("int8", "fp16", "fp32")).manifest
     labels = [config.label for config in default_configs(manifest, Config(backend="ort"), said.append)]
@@ -139,6 +144,17 @@ def test_the_default_set_has_the_presets_the_steps_and_the_precisions(tmp_path: 
     assert steps == ["2/1", "3/1", "5/1", "10/1", "1/3", "2/3", "3/3", "5/3", "10/3"]
     assert "precision=fp16 is left out: no backend here runs it well" in said
     assert any("steps=1/1 is left out: it is the same as" in line for line in said)
+
+
+def test_the_default_set_has_what_the_backend_computes_from_fp32(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = NumpyBackend()
+    backend.precisions, backend.computes_from = ("fp32", "bf16"), {"bf16": "fp32"}
+    monkeypatch.setattr(frontier, "open_backend", lambda *asked: backend)
+    configs = default_configs(bundle(tmp_path).manifest, Config(), quiet)
+    labels = [config.label for config in configs]
+    assert labels[-2:] == ["precision=bf16+preset=fast", "precision=bf16+preset=quality"]
 
 
 def test_the_default_set_varies_nothing_that_was_settled(tmp_path: Path) -> None:
@@ -261,11 +277,13 @@ def test_the_frontier_ends_in_json_is_kept_and_draws_sheets(tmp_path: Path, tiny
     report = json.loads(done.stdout.splitlines()[-1])
     assert json.loads(kept.read_text())["reports"] == [report]
     assert (report["benchmark"], report["world"], report["judged_at"]) == ("quality", "tiny", 8)
-    assert len(report["rows"]) == 11, "two presets, ten numbers of steps, one of them twice"
+    more = sum(bool(native.kernels(products)) for products in ("bf16", "int8"))
+    count = 11 + 2 * more
+    assert len(report["rows"]) == count, "two presets a precision, ten numbers of steps, one of them twice"
     assert any(row["frontier"] for row in report["rows"])
     assert str(tmp_path) not in json.dumps(report)
     sheets = sorted(tmp_path.glob("sheet-*.png"))
-    assert len(sheets) == 11
+    assert len(sheets) == count
     assert Image.open(sheets[0]).size == (204, 4 * 144), "a frame of 70x100, twice as large, two starts"
 
 

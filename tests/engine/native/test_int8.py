@@ -14,7 +14,16 @@ import pytest
 pytest.importorskip("onnx", reason="the models of these tests are made with onnx")
 pytest.importorskip("onnxruntime", reason="no ONNX Runtime to run the operators")
 
-from tests.engine.native.cases import CONV_ERROR, Size, every_form, floats, has_int8, magnitude, parts
+from tests.engine.native.cases import (
+    CONV_ERROR,
+    Size,
+    copying,
+    every_form,
+    floats,
+    has_int8,
+    magnitude,
+    parts,
+)
 from tests.engine.native.one_node import (
     activated,
     convolution,
@@ -148,6 +157,27 @@ def test_nan_comes_out(name: str) -> None:
     nan = np.isnan(convolution(**inputs, operator="Int8Conv"))
     expected = {"residual": 1, "bias": 9 * 14, "weights": 9 * 14}.get(name, nan.size)
     assert nan.sum() == expected
+
+
+@pytest.mark.parametrize(
+    ("least", "largest"),
+    [("-0x1.fb4290p+0", "0x1.46ae98p+0"), ("-0x1.0c5814p+2", "0x1.1a0b14p+1")],
+    ids=["one", "another"],
+)
+def test_the_least_value_stays_on_a_grid_of_which_it_is_just_below(least: str, largest: str) -> None:
+    x = np.zeros((1, 4, 1, 3), np.float32)
+    x[0, :, 0, 0] = [float.fromhex(least), 0.5, -0.25, 0.125]
+    x[0, 0, 0, 1] = float.fromhex(largest)
+    got = convolution(x, copying(4, 1), operator="Int8Conv")
+    np.testing.assert_allclose(got, x, atol=float(x.max() - x.min()) / 254)
+
+
+@pytest.mark.parametrize("modulated", [False, True])
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+def test_an_infinity_comes_out_as_nan(value: float, modulated: bool) -> None:
+    inputs = parts((5, 4, 9, 14), (False, False, modulated))
+    inputs["x"][0, 2, 3, 4] = value
+    assert np.isnan(convolution(**inputs, operator="Int8Conv")).all()
 
 
 def test_nothing_but_zeros_stays_zero() -> None:
