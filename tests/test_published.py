@@ -171,6 +171,6 @@ def test_options_of_the_published_world_are_refused_with_another(newcomer: Newco
 def test_a_precision_that_is_not_there_yet_is_refused_with_the_command_that_makes_it(
     newcomer: Newcomer,
 ) -> None:
-    done = newcomer.run("diamond-play", "csgo", "--precision", "int8", "--headless", "x.mp4", "--frames", "1")
+    done = newcomer.run("diamond-play", "csgo", "--precision", "fp16", "--headless", "x.mp4", "--frames", "1")
     assert done.returncode == 2
-    assert "diamond-export csgo --precision int8" in done.stderr
+    assert "diamond-export csgo --precision fp16" in done.stderr
