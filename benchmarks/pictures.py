@@ -71,7 +71,8 @@ def _turn_rows(report: Report) -> Iterator[str]:
     for mode, result in report.get("reference", {}).items():
         original = f"the original, {mode}, PyTorch {result['torch']}, {report['run']['preset']}"
         yield f"| {world} | {original} | {result['original_ms_p50']} | 1 |"
-        ours = f"here, {report['run']['precision']}"
+        runtime = report["run"]["runs_on"].split(" on ", 1)[1].split(",", 1)[0]
+        ours = f"here, {report['run']['precision']}, {runtime}"
         yield f"| {world} | {ours} | {result['ours_ms_p50']} | {spread_text(result['ratio_by_block'])} |"
 
 

@@ -140,10 +140,12 @@ def train_network(
             step_loss = 0.0
             for micro in micro_batches:
                 index = step * cfg.grad_accumulation + micro
-                batch = samplers[0 if rolling else extra].batch(index)
                 if rolling:
-                    imagined = pools[micro].batch()
-                    batch = imagined.beside(batch)
+                    batch = imagined = pools[micro].batch()
+                    if len(imagined.actions) < cfg.batch_size:
+                        batch = imagined.beside(samplers[0].batch(index))
+                else:
+                    batch = samplers[extra].batch(index)
                 with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=cfg.bf16):
                     loss = batch_loss(network, batch, cfg, index, device, sampler, teacher)
                 (loss / cfg.grad_accumulation).backward()

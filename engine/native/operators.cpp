@@ -153,6 +153,28 @@ const Kernels* kernels_of(const Ort& ort, const OrtKernelInfo* info) {
   return kernels;
 }
 
+const OrtValue* constant_weights(const Ort& ort, const OrtKernelInfo* info, size_t input) {
+  int constant = 0;
+  const OrtValue* weights = nullptr;
+  ort.check(ort->KernelInfoGetConstantInput_tensor(info, input, &constant, &weights));
+  ort.require(constant != 0 && weights != nullptr, "diamond.cpu: weights that are no constant");
+  return weights;
+}
+
+// A map (1, C, H, W), or two of them, of which `more` is the second or null; `sides` become those of both together.
+// `refusal` is said of a first one of another shape.
+Maps joined(const Ort& ort, const OrtValue* x, const OrtValue* more, std::vector<int64_t>* sides, const char* refusal) {
+  *sides = ort.shape(x);
+  ort.require(sides->size() == 4 && (*sides)[0] == 1, refusal);
+  const int64_t split = (*sides)[1];
+  if (more == nullptr) return {ort.data(x), nullptr, split};
+  const std::vector<int64_t> other = ort.shape(more);
+  ort.require(other.size() == 4 && other[0] == 1 && other[2] == (*sides)[2] && other[3] == (*sides)[3],
+              "diamond.cpu: two maps of different sizes");
+  (*sides)[1] += other[1];
+  return {ort.data(x), ort.data(more), split};
+}
+
 // y = conv(x or silu(x * gain + shift), weights) + bias + residual, where x may come as two maps of channels, `more` being
 // the second. How it is computed is left to Kind.
 template <typename Kind> class Convolution {
@@ -164,10 +186,7 @@ template <typename Kind> class Convolution {
   static bool is_optional(size_t input) { return input > WEIGHTS; }
 
   Convolution(const OrtApi* api, const OrtKernelInfo* info) : ort_(api), kind_(ort_, info) {
-    int constant = 0;
-    const OrtValue* weights = nullptr;
-    ort_.check(api->KernelInfoGetConstantInput_tensor(info, WEIGHTS, &constant, &weights));
-    ort_.require(constant != 0 && weights != nullptr, "diamond.cpu: weights that are no constant");
+    const OrtValue* weights = constant_weights(ort_, info, WEIGHTS);
     const std::vector<int64_t> sides = ort_.shape(weights);
     ort_.require(sides.size() == 4 && sides[2] == sides[3] && Kind::computes(sides[2]),
                  "diamond.cpu: weights of another shape than (K, C, 3, 3), or (K, C, 1, 1) for DirectConv and Int8Conv");
@@ -182,15 +201,9 @@ template <typename Kind> class Convolution {
     ort_.check(ort_->KernelContext_GetInputCount(context, &given));
     const OrtValue* values[inputs] = {};
     for (size_t i = 0; i < given; i++) ort_.check(ort_->KernelContext_GetInput(context, i, &values[i]));
-    std::vector<int64_t> sides = ort_.shape(values[X]);
-    ort_.require(sides.size() == 4 && sides[0] == 1, "diamond.cpu: an input of a convolution that is not (1, C, H, W)");
-    const int64_t split = sides[1];
-    if (values[MORE] != nullptr) {
-      const std::vector<int64_t> more = ort_.shape(values[MORE]);
-      ort_.require(more.size() == 4 && more[0] == 1 && more[2] == sides[2] && more[3] == sides[3],
-                   "diamond.cpu: two maps of different sizes");
-      sides[1] += more[1];
-    }
+    std::vector<int64_t> sides;
+    const Maps x = joined(ort_, values[X], values[MORE], &sides,
+                          "diamond.cpu: an input of a convolution that is not (1, C, H, W)");
     ort_.require(sides[1] == layer_.shape.channels_in,
                  "diamond.cpu: an input of a convolution that is not (1, C, H, W)");
     const Shape s{layer_.shape.channels_in, layer_.shape.channels_out, sides[2], sides[3]};
@@ -206,7 +219,6 @@ template <typename Kind> class Convolution {
     const Around around{part(BIAS, s.channels_out), part(RESIDUAL, elements(out)), part(GAIN, s.channels_in),
                         part(SHIFT, s.channels_in)};
     ort_.require((around.gain == nullptr) == (around.shift == nullptr), "diamond.cpu: gain without shift");
-    const Maps x{ort_.data(values[X]), values[MORE] == nullptr ? nullptr : ort_.data(values[MORE]), split};
     const float* range = part(RANGE, 2);
     OrtValue* output = nullptr;
     ort_.check(ort_->KernelContext_GetOutput(context, 0, out.data(), out.size(), &output));
@@ -424,17 +436,10 @@ class NormAffine {
     ort_.check(ort_->KernelContext_GetOutputCount(context, &asked));
     const OrtValue* values[inputs] = {};
     for (size_t i = 0; i < given; i++) ort_.check(ort_->KernelContext_GetInput(context, i, &values[i]));
-    std::vector<int64_t> sides = ort_.shape(values[X]);
-    ort_.require(sides.size() == 4 && sides[0] == 1, "diamond.cpu.NormAffine: an input that is not (1, C, H, W)");
-    const Maps x{ort_.data(values[X]), values[MORE] == nullptr ? nullptr : ort_.data(values[MORE]), sides[1]};
-    const int64_t pixels = sides[2] * sides[3];
-    if (values[MORE] != nullptr) {
-      const std::vector<int64_t> more = ort_.shape(values[MORE]);
-      ort_.require(more.size() == 4 && more[0] == 1 && more[2] == sides[2] && more[3] == sides[3],
-                   "diamond.cpu.NormAffine: two maps of different sizes");
-      sides[1] += more[1];
-    }
-    const int64_t channels = sides[1];
+    std::vector<int64_t> sides;
+    const Maps x = joined(ort_, values[X], values[MORE], &sides,
+                          "diamond.cpu.NormAffine: an input that is not (1, C, H, W)");
+    const int64_t channels = sides[1], pixels = sides[2] * sides[3];
     ort_.require(channels % groups_ == 0, "diamond.cpu.NormAffine: an input that is not (1, C, H, W)");
     ort_.require(elements(ort_.shape(values[GAIN])) == channels && elements(ort_.shape(values[SHIFT])) == channels,
                  "diamond.cpu.NormAffine: an input of another size");
@@ -529,10 +534,7 @@ class Linear {  // or, with the attribute int8, in bytes
   Linear(const OrtApi* api, const OrtKernelInfo* info) : ort_(api), kernels_(diamond::bf16_kernels()) {
     if (integer_attribute(ort_, info, "int8", 0) != 0) bytes_ = diamond::int8_kernels(), kernels_ = nullptr;
     ort_.require(kernels_ != nullptr || bytes_ != nullptr, "diamond.cpu: this processor has no such kernels");
-    int constant = 0;
-    const OrtValue* weights = nullptr;
-    ort_.check(api->KernelInfoGetConstantInput_tensor(info, WEIGHTS, &constant, &weights));
-    ort_.require(constant != 0 && weights != nullptr, "diamond.cpu: weights that are no constant");
+    const OrtValue* weights = constant_weights(ort_, info, WEIGHTS);
     const std::vector<int64_t> sides = ort_.shape(weights);
     ort_.require(sides.size() == 2, "diamond.cpu.Linear: weights that are not (M, K)");
     outputs_ = sides[0], inputs_ = sides[1];

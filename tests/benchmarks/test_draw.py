@@ -131,7 +131,7 @@ def test_the_table_names_the_machine_the_figures_and_the_command() -> None:
     assert row in table
     assert "| tiny | threads=2 | 50.0 | 1.80 (1.70 - 1.90) |" in table
     assert "| tiny | the original, eager, PyTorch 2.13, fast | 200.0 | 1 |" in table
-    assert "| tiny | here, fp32 | 50.0 | 4.00 (3.90 - 4.10) |" in table
+    assert "| tiny | here, fp32, Runtime 1 | 50.0 | 4.00 (3.90 - 4.10) |" in table
     assert "python benchmarks/latency.py   # 2026-01-31\n" in table
 
 
