@@ -43,7 +43,7 @@ void pack_window(const Window& w, const float* weights, void* to) {
 void spread(const Window& w, const Around& around, const Maps& x, int64_t begin, int64_t count, int64_t first,
             int64_t last, void* to) {
   const Shape& s = w.shape;
-  const int64_t plane = plane_factors(w, count), pixels = s.height * s.width, row = row_of(w);
+  const int64_t plane = plane_factors(w, count), row = row_of(w);
   constexpr int64_t RUN = 16 * L;
   float values[TOGETHER][RUN + L];
   for (int64_t c = first; c < last; c += TOGETHER) {
@@ -54,10 +54,11 @@ void spread(const Window& w, const Around& around, const Maps& x, int64_t begin,
       for (int t = 0; t < TOGETHER; t++) {
         if (t >= present)
           std::memset(values[t], 0, sizeof(float) * length);
-        else if (around.gain != nullptr)
-          activate(x.plane(c + t, pixels) + pixel, around.gain[c + t], around.shift[c + t], length, values[t]);
         else
-          std::memcpy(values[t], x.plane(c + t, pixels) + pixel, sizeof(float) * length);
+          typed(x.plane(c + t).from(pixel), [&](const auto* from) {
+            if (around.gain != nullptr) activate(from, around.gain[c + t], around.shift[c + t], length, values[t]);
+            else copy(from, length, values[t]);
+          });
         std::memset(values[t] + length, 0, sizeof(float) * L);
       }
       for (int64_t i = 0; i < length; i += L) {
@@ -97,9 +98,9 @@ void sum_of_products(const Factor* weights, const Factor* lanes, int64_t plane, 
 
 // The output channels of the groups [first, last) at the positions that were spread.
 void sum_window(const Window& w, const Around& around, const void* packed, const void* spread_out, int64_t begin,
-                int64_t count, int64_t first, int64_t last, float* y) {
+                int64_t count, int64_t first, int64_t last, Output y) {
   const Shape& s = w.shape;
-  const int64_t depth = lanes_deep(s), plane = plane_factors(w, count), row = row_of(w), pixels = s.height * s.width;
+  const int64_t depth = lanes_deep(s), plane = plane_factors(w, count), row = row_of(w);
   alignas(64) float sums[GROUP * BLOCK];
   for (int64_t g = first; g < last; g++) {
     const Factor* weights = static_cast<const Factor*>(packed) + g * w.side * w.side * depth * GROUP;
@@ -112,21 +113,21 @@ void sum_window(const Window& w, const Around& around, const void* packed, const
         sum_of_products<2>(weights, lanes, plane, depth, w.side, row, sums);
       else
         sum_of_products<1>(weights, lanes, plane, depth, w.side, row, sums);
-      for (int k = 0; k < GROUP && g * GROUP + k < s.channels_out; k++) {
-        const int64_t out = g * GROUP + k;
-        const float bias = around.bias == nullptr ? 0.f : around.bias[out];
-        for (int64_t i = 0; i < here;) {  // what lies side by side in the output
-          const int64_t position = begin + at + i, line = position / row, column = position % row;
-          const int64_t length = w.side == 1 ? here : least(here - i, s.width - column);
-          const int64_t pixel = out * pixels + (w.side == 1 ? position : line * s.width + column);
-          const float* from = sums + k * BLOCK + i;
-          if (around.residual == nullptr)
-            for (int64_t j = 0; j < length; j++) y[pixel + j] = from[j] + bias;
-          else
-            for (int64_t j = 0; j < length; j++) y[pixel + j] = from[j] + bias + around.residual[pixel + j];
-          i += w.side == 1 ? length : row - column;
+      typed(around.residual, y, [&](auto more, auto* to) {
+        for (int k = 0; k < GROUP && g * GROUP + k < s.channels_out; k++) {
+          const int64_t out = g * GROUP + k;
+          if (around.bias != nullptr)
+            for (int64_t v = 0; v < vectors; v++)
+              store(sums + k * BLOCK + v * L, load(sums + k * BLOCK + v * L) + around.bias[out]);
+          for (int64_t i = 0; i < here;) {  // what lies side by side in the output
+            const int64_t position = begin + at + i, line = position / row, column = position % row;
+            const int64_t length = w.side == 1 ? here : least(here - i, s.width - column);
+            const int64_t pixel = out * y.pixels + (w.side == 1 ? position : line * s.width + column);
+            put(sums + k * BLOCK + i, more, pixel, length, to);
+            i += w.side == 1 ? length : row - column;
+          }
         }
-      }
+      });
     }
   }
 }

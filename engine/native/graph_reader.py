@@ -52,6 +52,53 @@ class GraphReader:
         fits = [len(size) == 4 and (size[0], *size[2:]) == (whole[0], *whole[2:]) for size in sizes]
         return (first, more) if all(fits) else (name, "")
 
+    def uncropped(self, name: str) -> tuple[str, int]:
+        """The map of which a tensor is the upper rows, and how many are missing; itself and 0 where none are."""
+        node = self.made(name, "Slice")
+        source = node.input[0] if node is not None else ""
+        whole, part = self.shapes.get(source, ()), self.shapes.get(name, ())
+        if node is None or len(whole) != 4 or len(part) != 4 or (whole[:2], whole[3]) != (part[:2], part[3]):
+            return name, 0
+        given = [
+            self.numbers(each) for each in node.input[1:]
+        ]  # starts, ends, axes, steps; the shape says the ends
+        if len(given) < 3 or any(each is None or each.size != 1 for each in given):
+            return name, 0
+        start, _, axis, step = (int(each[0]) for each in [*given, np.array([1])][:4])
+        return (source, whole[2] - part[2]) if (start, axis, step) == (0, 2, 1) else (name, 0)
+
+    def undoubled(self, name: str) -> str:
+        """The map whose values a tensor has twice in both directions; "" where it is not of that kind."""
+        node = self.made(name, "Resize")
+        if node is None:
+            return ""
+        attributes = {a.name: a.s for a in node.attribute}
+        small, large = self.shapes.get(node.input[0], ()), self.shapes.get(name, ())
+        is_nearest = (attributes.get("mode", b"nearest"), attributes.get("nearest_mode")) == (
+            b"nearest",
+            b"floor",
+        )
+        is_even = attributes.get("coordinate_transformation_mode") == b"asymmetric"
+        if not (
+            is_nearest and is_even and len(small) == 4 and large == (*small[:2], 2 * small[2], 2 * small[3])
+        ):
+            return ""
+        scales = self.numbers(node.input[2]) if len(node.input) > 2 and node.input[2] else None
+        if scales is not None and scales.size and scales.tolist() != [1, 1, 2, 2]:
+            return ""  # 2.01 may come to the same sides
+        return str(node.input[0])
+
+    def added_rows(self, node: Any) -> int:
+        """How many rows of zeros a node adds at the bottom of a map; 0 where it is no such node."""
+        if node.op_type != "Pad" or node.domain or len(node.input) != 2:
+            return 0
+        if any(a.name == "mode" and a.s != b"constant" for a in node.attribute):
+            return 0
+        pads = self.numbers(node.input[1])
+        if pads is None or pads.size != 8 or min(pads) < 0 or pads.sum() != pads[6]:
+            return 0
+        return int(pads[6])
+
     def source_of_mean(self, name: str) -> str:
         """What a chain of means and reshapes is the mean of; "" where there is none."""
         node = self.maker.get(name)

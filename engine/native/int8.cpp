@@ -11,6 +11,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <vector>
 
 #define DIAMOND_BF16  // silu to 2^-12 of its value is more than a byte keeps
 #include "vectors.hpp"
@@ -26,7 +27,8 @@ int64_t row_of(const Window& w) { return w.columns() + (w.side == 3 ? 1 : 0); }
 
 int64_t packed_lanes(const Window& w) { return w.side * w.side * depth_of(w) * groups(w) * GROUP; }
 
-// To (group, tap, channels_in that share a lane, channel of the group).
+// To (group, channels_in that share a lane, tap, channel of the group): the taps of a lane lie side by side, and what
+// they read is near.
 void pack(const Window& w, const float* weights, void* packed, float* steps, int32_t* sums) {
   const Shape& s = w.shape;
   const int64_t C = s.channels_in, taps = w.side * w.side, depth = depth_of(w);
@@ -47,22 +49,32 @@ void pack(const Window& w, const float* weights, void* packed, float* steps, int
     for (int64_t c = 0; c < C; c++)
       for (int64_t tap = 0; tap < taps; tap++) {
         const auto level = static_cast<int32_t>(std::nearbyint(of[c * taps + tap] / steps[out]));
-        to[(((g * taps + tap) * depth + c / TOUCHING) * GROUP + k) * TOUCHING + c % TOUCHING] = static_cast<int8_t>(level);
+        to[(((g * depth + c / TOUCHING) * taps + tap) * GROUP + k) * TOUCHING + c % TOUCHING] =
+            static_cast<int8_t>(level);
         sums[out] += level;
       }
   }
 }
 
-void extremes(const float* x, int64_t count, float* least, float* largest) {
+inline __m512 masked(const float* from, __mmask16 here, __m512 instead) {
+  return _mm512_mask_loadu_ps(instead, here, from);
+}
+inline __m512 masked(const uint16_t* from, __mmask16 here, __m512 instead) {
+  return _mm512_mask_mov_ps(instead, here, (__m512)widened(_mm256_maskz_loadu_epi16(here, from)));
+}
+
+template <typename From>
+void extremes_of(const From* x, int64_t count, float* least, float* largest) {
   constexpr float INF = std::numeric_limits<float>::infinity();
   __m512 low[4], high[4];
   __mmask16 strange = 0;
+  const __m512 begin = _mm512_set1_ps(load_some(x, 1)[0]);
   for (int v = 0; v < 4; v++) low[v] = _mm512_set1_ps(INF), high[v] = _mm512_set1_ps(-INF);
   for (int64_t i = 0; i < count; i += 4 * L)
     for (int v = 0; v < 4; v++) {
       const int64_t left = count - i - v * L;
       const __mmask16 here = left >= L ? 0xffff : left > 0 ? static_cast<__mmask16>((1u << left) - 1) : 0;
-      const __m512 value = _mm512_mask_loadu_ps(_mm512_set1_ps(x[0]), here, x + i + v * L);
+      const __m512 value = masked(x + i + v * L, here, begin);
       low[v] = _mm512_min_ps(low[v], value), high[v] = _mm512_max_ps(high[v], value);
       strange |= _mm512_cmp_ps_mask(value, value, _CMP_UNORD_Q);
     }
@@ -71,6 +83,10 @@ void extremes(const float* x, int64_t count, float* least, float* largest) {
   const bool is_nan = strange != 0;
   *least = is_nan ? std::numeric_limits<float>::quiet_NaN() : a;
   *largest = is_nan ? std::numeric_limits<float>::quiet_NaN() : b;
+}
+
+void extremes(Values x, int64_t count, float* least, float* largest) {
+  typed(x, [&](const auto* from) { extremes_of(from, count, least, largest); });
 }
 
 // With stride 2 there are four planes for what lies in even and odd rows and columns, edge included; in each of them a
@@ -90,26 +106,48 @@ int64_t plane_of(const Window& w, int64_t rows) {
 }
 int64_t row_lanes(const Window& w, int64_t rows) { return depth_of(w) * plane_of(w, rows); }
 
-// Sixteen positions of up to four channels, as levels.
-inline __m512i levels(const Around& around, const float* const* from, int present, int64_t c, int64_t i, __mmask16 here,
-                      __m512 inverse, __m512 zero) {
-  __m512i lane = _mm512_setzero_si512();
-  for (int t = 0; t < present; t++) {
-    __m512 value = _mm512_maskz_loadu_ps(here, from[t] + i);
-    if (around.gain != nullptr) value = (__m512)silu((Vec)value * around.gain[c + t] + around.shift[c + t]);
-    // Rounded as `zero` is, the least value may come out just below the grid.
-    const __m512i rounded = _mm512_cvtps_epi32(_mm512_fmadd_ps(value, inverse, zero));
-    const __m512i level = _mm512_max_epi32(rounded, _mm512_setzero_si512());
-    lane = _mm512_or_si512(lane, _mm512_sllv_epi32(level, _mm512_set1_epi32(8 * t)));
+// A run of a row of up to four channels, as levels: each(sixteen positions, the first of them, which of them are
+// there).
+constexpr int64_t RUN = 16 * L;
+template <typename Each>
+void levels(const Around& around, const Grid& grid, const Maps& x, int64_t pixel, int64_t width, int64_t c, int present,
+            Each each) {
+  const __m512 inverse = _mm512_set1_ps(1 / grid.step), zero = _mm512_set1_ps(static_cast<float>(grid.zero));
+  alignas(64) float widened_ones[TOUCHING][RUN];
+  for (int64_t begin = 0; begin < width; begin += RUN) {
+    const int64_t length = std::min(RUN, width - begin);
+    Values from[TOUCHING];
+    for (int t = 0; t < present; t++) from[t] = x.plane(c + t).from(pixel + begin);
+    if (from[0].short_ones != from[present - 1].short_ones)  // of two maps
+      for (int t = 0; t < present; t++) {
+        typed(from[t], [&](const auto* at) { copy(at, length, widened_ones[t]); });
+        from[t] = Values{widened_ones[t], false};
+      }
+    typed(from[0], [&](const auto* of_this_type) {
+      typedef decltype(of_this_type) Pointer;
+      Pointer at[TOUCHING] = {};
+      for (int t = 0; t < present; t++) at[t] = static_cast<Pointer>(from[t].data);
+      for (int64_t i = 0; i < length; i += L) {
+        const __mmask16 here = i + L <= length ? 0xffff : first_lanes(length - i);
+        __m512i lane = _mm512_setzero_si512();
+        for (int t = 0; t < present; t++) {
+          __m512 value = masked(at[t] + i, here, _mm512_setzero_ps());
+          if (around.gain != nullptr) value = (__m512)silu((Vec)value * around.gain[c + t] + around.shift[c + t]);
+          // Rounded as `zero` is, the least value may come out just below the grid.
+          const __m512i rounded = _mm512_cvtps_epi32(_mm512_fmadd_ps(value, inverse, zero));
+          const __m512i level = _mm512_max_epi32(rounded, _mm512_setzero_si512());
+          lane = _mm512_or_si512(lane, _mm512_sllv_epi32(level, _mm512_set1_epi32(8 * t)));
+        }
+        each(lane, begin + i, here);
+      }
+    });
   }
-  return lane;
 }
 
 void spread(const Window& w, const Around& around, const Grid& grid, const Maps& x, int64_t row, int64_t rows,
             int64_t first, int64_t last, void* to) {
   const Shape& s = w.shape;
-  const int64_t plane = plane_of(w, rows), pixels = s.height * s.width, length = row_of(w), edge = w.side / 2;
-  const __m512 inverse = _mm512_set1_ps(1 / grid.step), zero = _mm512_set1_ps(static_cast<float>(grid.zero));
+  const int64_t plane = plane_of(w, rows), length = row_of(w), edge = w.side / 2;
   const int32_t nothing = grid.zero * 0x01010101;
   for (int64_t c = first; c < last; c += TOUCHING) {
     auto* lanes = static_cast<int32_t*>(to) + c / TOUCHING * plane;
@@ -120,16 +158,12 @@ void spread(const Window& w, const Around& around, const Grid& grid, const Maps&
         if (u < 1 || u > s.height) continue;
         int32_t* even = lanes + distance(w, rows, u % 2, 0) + (u / 2 - row) * length;
         int32_t* odd = lanes + distance(w, rows, u % 2, 1) + (u / 2 - row) * length;
-        const float* from[TOUCHING];
-        for (int t = 0; t < present; t++) from[t] = x.plane(c + t, pixels) + (u - 1) * s.width;
-        for (int64_t i = 0; i < s.width; i += L) {
-          const int64_t left = std::min<int64_t>(L, s.width - i);
-          const __mmask16 here = static_cast<__mmask16>((1u << left) - 1);
-          const __m512i lane = levels(around, from, present, c, i, here, inverse, zero);
-          // The column i of the input is i + 1 with the edge.
+        // The column i of the input is i + 1 with the edge.
+        const auto each = [&](__m512i lane, int64_t i, __mmask16 here) {
           _mm512_mask_compressstoreu_epi32(odd + i / 2, here & 0x5555, lane);
           _mm512_mask_compressstoreu_epi32(even + i / 2 + 1, here & 0xaaaa, lane);
-        }
+        };
+        levels(around, grid, x, (u - 1) * s.width, s.width, c, present, each);
       }
       continue;
     }
@@ -140,31 +174,33 @@ void spread(const Window& w, const Around& around, const Grid& grid, const Maps&
         std::fill(at, at + length, nothing);
         continue;
       }
-      const float* from[TOUCHING];
-      for (int t = 0; t < present; t++) from[t] = x.plane(c + t, pixels) + line * s.width;
-      for (int64_t i = 0; i < s.width; i += L) {
-        const __mmask16 here = i + L <= s.width ? 0xffff : static_cast<__mmask16>((1u << (s.width - i)) - 1);
-        _mm512_mask_storeu_epi32(at + i, here, levels(around, from, present, c, i, here, inverse, zero));
-      }
+      levels(around, grid, x, line * s.width, s.width, c, present,
+             [&](__m512i lane, int64_t i, __mmask16 here) { _mm512_mask_storeu_epi32(at + i, here, lane); });
       std::fill(at + s.width, at + length, nothing);
     }
   }
 }
 
+constexpr int64_t AHEAD = 1024;  // lanes of weights: small maps read each of them once, and memory is far
 template <int N>
-void sum_of_products(const Window& w, const int32_t* weights, const int32_t* lanes, int64_t rows, int32_t* to) {
+__attribute__((noinline)) void sum_of_products(const Window& w, const int32_t* weights, const int32_t* lanes,
+                                               int64_t rows, int32_t* to) {
   const int64_t plane = plane_of(w, rows), depth = depth_of(w);
   __m512i sums[GROUP][N];
 #pragma GCC unroll 8
   for (int k = 0; k < GROUP; k++)
 #pragma GCC unroll 3
     for (int n = 0; n < N; n++) sums[k][n] = _mm512_setzero_si512();
-  for (int64_t tap = 0; tap < w.side * w.side; tap++) {
-    const int32_t* from = lanes + distance(w, rows, tap / w.side, tap % w.side);
-    for (int64_t d = 0; d < depth; d++, from += plane, weights += GROUP) {
+  const int64_t taps = w.side * w.side;
+  int64_t distances[9];
+  for (int64_t tap = 0; tap < taps; tap++) distances[tap] = distance(w, rows, tap / w.side, tap % w.side);
+  for (int64_t d = 0; d < depth; d++, lanes += plane) {
+    for (int64_t tap = 0; tap < taps; tap++, weights += GROUP) {
+      const int32_t* from = lanes + distances[tap];
       __m512i at[N];
 #pragma GCC unroll 3
       for (int n = 0; n < N; n++) at[n] = _mm512_loadu_si512(from + n * L);
+      __builtin_prefetch(weights + AHEAD);
 #pragma GCC unroll 8
       for (int k = 0; k < GROUP; k++) {
         const __m512i weight = _mm512_set1_epi32(weights[k]);
@@ -183,38 +219,39 @@ void sum_of_products(const Window& w, const int32_t* weights, const int32_t* lan
 template <int N>
 void block(const Window& w, const Around& around, const Grid& grid, const int32_t* weights, const float* steps,
            const int32_t* level_sums, const int32_t* lanes, int64_t group, int64_t row, int64_t rows, int64_t at,
-           int64_t count, float* y) {
+           int64_t count, const Output& y) {
   const Shape& s = w.shape;
-  const int64_t length = row_of(w), columns = w.columns(), pixels = w.rows() * columns;
+  const int64_t length = row_of(w), columns = w.columns();
   alignas(64) int32_t sums[GROUP * N * L];
+  const int64_t begin =
+      w.side == 1 ? row * length + at : (row + at / length) * columns + std::min(at % length, columns - 1);
+  for (int k = 0; k < GROUP && group * GROUP + k < s.channels_out; k++)
+    ask_for(around.residual, (group * GROUP + k) * y.pixels + begin, count, y);
   sum_of_products<N>(w, weights, lanes + at, rows, sums);
-  for (int k = 0; k < GROUP && group * GROUP + k < s.channels_out; k++) {
-    const int64_t out = group * GROUP + k;
-    const __m512 step = _mm512_set1_ps(grid.step * steps[out]);
-    const __m512 bias = _mm512_set1_ps(around.bias == nullptr ? 0.f : around.bias[out]);
-    const __m512i offset = _mm512_set1_epi32(grid.zero * level_sums[out]);
-    alignas(64) float values[N * L + L];
-    for (int n = 0; n < N; n++)
-      _mm512_store_ps(values + n * L,
-                      _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_load_si512(sums + (k * N + n) * L), offset)), step, bias));
-    for (int64_t i = 0; i < count;) {  // what lies side by side in the output
-      const int64_t column = (at + i) % length, line = row + (at + i) / length;
-      const int64_t run = w.side == 1 ? count : std::min(count - i, columns - column);
-      const int64_t place = out * pixels + line * columns + column;
-      for (int64_t j = 0; j < run; j += L) {
-        const __mmask16 here = j + L <= run ? 0xffff : static_cast<__mmask16>((1u << (run - j)) - 1);
-        __m512 value = _mm512_loadu_ps(values + i + j);
-        if (around.residual != nullptr)
-          value = _mm512_add_ps(value, _mm512_maskz_loadu_ps(here, around.residual + place + j));
-        _mm512_mask_storeu_ps(y + place + j, here, value);
+  typed(around.residual, y, [&](auto more, auto* to) {
+    for (int k = 0; k < GROUP && group * GROUP + k < s.channels_out; k++) {
+      const int64_t out = group * GROUP + k;
+      const __m512 step = _mm512_set1_ps(grid.step * steps[out]);
+      const __m512 bias = _mm512_set1_ps(around.bias == nullptr ? 0.f : around.bias[out]);
+      const __m512i offset = _mm512_set1_epi32(grid.zero * level_sums[out]);
+      alignas(64) float values[N * L];
+      for (int n = 0; n < N; n++) {
+        const __m512i sum = _mm512_sub_epi32(_mm512_load_si512(sums + (k * N + n) * L), offset);
+        _mm512_store_ps(values + n * L, _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), step, bias));
       }
-      i += w.side == 1 ? run : length - column;
+      for (int64_t i = 0; i < count;) {  // what lies side by side in the output
+        const int64_t column = (at + i) % length, line = row + (at + i) / length;
+        const int64_t run = w.side == 1 ? count : std::min(count - i, columns - column);
+        put(values + i, more, out * y.pixels + line * columns + column, run, to);
+        i += w.side == 1 ? run : length - column;
+      }
     }
-  }
+  });
 }
 
 void multiply(const Window& w, const Around& around, const Grid& grid, const void* packed, const float* steps,
-              const int32_t* sums, const void* lanes, int64_t row, int64_t rows, int64_t first, int64_t last, float* y) {
+              const int32_t* sums, const void* lanes, int64_t row, int64_t rows, int64_t first, int64_t last,
+              Output y) {
   const int64_t positions = rows * row_of(w) - (w.side == 3 ? 1 : 0);
   const auto* from = static_cast<const int32_t*>(lanes);
   for (int64_t g = first; g < last; g++) {
@@ -227,7 +264,7 @@ void multiply(const Window& w, const Around& around, const Grid& grid, const voi
   }
 }
 
-int64_t weight_lanes(int64_t inputs) { return (inputs + L - 1) / L * (L / 4); }
+int64_t weight_lanes(int64_t inputs) { return (inputs + 2 * L - 1) / (2 * L) * (L / 2); }
 
 void pack_linear(const float* weights, int64_t outputs, int64_t inputs, void* packed, float* steps) {
   const int64_t bytes = 4 * weight_lanes(inputs);
@@ -247,23 +284,35 @@ void pack_linear(const float* weights, int64_t outputs, int64_t inputs, void* pa
   }
 }
 
-// Only the weights are bytes: reading them takes most of the time.
+// Weights are bytes, because reading them takes most of the time; inputs are integers of 16 bits, 32767 for the largest
+// of a row. A lane sums up to 8192 / 16 products of both: less than 2^31.
 void linear(const float* x, int64_t rows, int64_t inputs, const void* packed, const float* steps, const float* bias,
             int64_t outputs, int64_t first, int64_t last, float* y) {
   const int64_t bytes = 4 * weight_lanes(inputs);
+  std::vector<int16_t> levels(rows * bytes);
+  std::vector<float> row_steps(rows);
+  for (int64_t row = 0; row < rows; row++) {
+    const float* from = x + row * inputs;
+    float low, high;
+    extremes(Values{from, false}, inputs, &low, &high);
+    const float largest = std::max(-low, high), step = largest / std::min<int64_t>(32767, 32767 * 8192 / bytes);
+    row_steps[row] = std::isfinite(step) ? step : std::numeric_limits<float>::quiet_NaN();
+    if (!std::isfinite(step) || step == 0) continue;
+    for (int64_t i = 0; i < inputs; i++) levels[row * bytes + i] = static_cast<int16_t>(std::nearbyint(from[i] / step));
+  }
   for (int64_t m = first; m < last; m++) {
     const auto* of = static_cast<const int8_t*>(packed) + m * bytes;
     for (int64_t row = 0; row < rows; row++) {
-      __m512 sums[4] = {};
-      for (int64_t i = 0; i < inputs; i += L) {
-        const __mmask16 here = i + L <= inputs ? 0xffff : static_cast<__mmask16>((1u << (inputs - i)) - 1);
-        const __m512 weight =
-            _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(of + i))));
-        __m512& sum = sums[i / L % 4];
-        sum = _mm512_fmadd_ps(weight, _mm512_maskz_loadu_ps(here, x + row * inputs + i), sum);
+      const int16_t* with = levels.data() + row * bytes;
+      __m512i sums[4] = {};
+      for (int64_t i = 0; i < bytes; i += 2 * L) {
+        const __m512i weight = _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(of + i)));
+        __m512i& sum = sums[i / (2 * L) % 4];
+        sum = _mm512_dpwssd_epi32(sum, weight, _mm512_loadu_si512(with + i));
       }
-      const __m512 all = _mm512_add_ps(_mm512_add_ps(sums[0], sums[1]), _mm512_add_ps(sums[2], sums[3]));
-      y[row * outputs + m] = _mm512_reduce_add_ps(all) * steps[m] + bias[m];
+      float total = 0;
+      for (const __m512i& sum : sums) total += _mm512_reduce_add_ps(_mm512_cvtepi32_ps(sum));
+      y[row * outputs + m] = total * steps[m] * row_steps[row] + bias[m];
     }
   }
 }

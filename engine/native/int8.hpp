@@ -24,7 +24,7 @@ struct Int8Kernels {
   // Weights (K, C, side, side) to levels; the steps and the sums of the levels of every output channel.
   void (*pack)(const Window&, const float* weights, void* packed, float* steps, int32_t* sums);
   // The least and the largest of `count` values, NaN where there is one.
-  void (*extremes)(const float* x, int64_t count, float* least, float* largest);
+  void (*extremes)(Values x, int64_t count, float* least, float* largest);
   int64_t (*row_lanes)(const Window&, int64_t rows);  // what the input of so many rows of the output takes
   // The input channels [first, last) of what the output rows [row, row + rows) are computed from.
   void (*spread)(const Window&, const Around&, const Grid&, const Maps& x, int64_t row, int64_t rows, int64_t first,
@@ -32,7 +32,7 @@ struct Int8Kernels {
   // The output channels of the groups [first, last) of those rows.
   void (*multiply)(const Window&, const Around&, const Grid&, const void* packed, const float* steps,
                    const int32_t* sums, const void* lanes, int64_t row, int64_t rows, int64_t first, int64_t last,
-                   float* y);
+                   Output y);
 
   // Rows of W (M, K) to levels and steps; y (rows, M) = x (rows, K) W^T + b for the outputs [first, last).
   int64_t (*weight_lanes)(int64_t inputs);

@@ -7,11 +7,20 @@
 namespace diamond {
 namespace {
 
+float total(Vec lanes) {
+  float all[L];
+  store(all, lanes);
+  for (int half = L / 2; half > 0; half /= 2)
+    for (int i = 0; i < half; i++) all[i] += all[i + half];
+  return all[0];
+}
+
 // In float over short runs, in double over the runs, and of the distances from the first value: what is far from zero
 // and close together keeps its variance.
-void moments(const float* x, int64_t count, double* sum, double* squares) {
+template <typename From>
+void moments_of(const From* x, int64_t count, double* sum, double* squares) {
   constexpr int64_t STEP = 4 * L, RUN = 64 * STEP;
-  const float from = count > 0 ? x[0] : 0.f;
+  const float from = count > 0 ? load_some(x, 1)[0] : 0.f;
   double sums = 0, products = 0;
   for (int64_t begin = 0; begin < count; begin += RUN) {
     const int64_t end = least(count, begin + RUN), whole = begin + (end - begin) / STEP * STEP;
@@ -23,18 +32,34 @@ void moments(const float* x, int64_t count, double* sum, double* squares) {
         b[v] += value * value;
       }
     for (int64_t i = whole; i < end; i += L) {
-      Vec value = Vec{} + from;  // so that what is missing adds nothing
-      std::memcpy(&value, x + i, sizeof(float) * least(L, end - i));
-      value -= from;
+      const int64_t left = least(L, end - i);
+      Vec value = {};  // what is missing adds nothing
+      const Vec there = (left == L ? load(x + i) : load_some(x + i, left)) - from;
+      std::memcpy(&value, &there, sizeof(float) * left);
       a[0] += value;
       b[0] += value * value;
     }
-    const Vec all = (a[0] + a[1]) + (a[2] + a[3]), squared = (b[0] + b[1]) + (b[2] + b[3]);
-    for (int lane = 0; lane < L; lane++) sums += all[lane], products += squared[lane];
+    sums += total((a[0] + a[1]) + (a[2] + a[3]));
+    products += total((b[0] + b[1]) + (b[2] + b[3]));
   }
   const double origin = from;
   *sum = sums + count * origin;
   *squares = products + 2 * origin * sums + count * origin * origin;
+}
+
+void moments(Values x, int64_t count, double* sum, double* squares) {
+  typed(x, [&](const auto* from) { moments_of(from, count, sum, squares); });
+}
+
+void affine(Values x, float scale, float offset, int64_t count, int64_t place, Output y) {
+  typed(y, [&](auto* to) {
+    typed(x, [&](const auto* from) {
+      for_vectors(from, count, [&](Vec value, int64_t i, int64_t lanes) {
+        const Vec result = value * scale + offset;
+        lanes == L ? store(to + place + i, result) : store_some(to + place + i, result, lanes);
+      });
+    });
+  });
 }
 
 }  // namespace
@@ -50,14 +75,31 @@ const Kernels DIAMOND_KERNELS = {
 #else
     "NEON",
 #endif
-    TOGETHER,         GROUP,          BLOCK,       packed_factors, pack,   block_factors, scratch_floats, transform,
-    multiply,         window_positions, window_factors, pack_window, spread_factors, spread, sum_window,
-    attention_floats, attend,
+    TOGETHER,
+    GROUP,
+    BLOCK,
+    packed_factors,
+    pack,
+    block_factors,
+    scratch_floats,
+    transform,
+    multiply,
+    window_positions,
+    window_factors,
+    pack_window,
+    spread_factors,
+    spread,
+    sum_window,
+    attention_floats,
+    attend,
 #if defined(DIAMOND_BF16)
-    weight_lanes,     pack_linear,    linear,
+    weight_lanes,
+    pack_linear,
+    linear,
 #else
-    nullptr,          nullptr,        nullptr,
+    nullptr,        nullptr,   nullptr,
 #endif
-    moments};
+    moments,
+    affine};
 
 }  // namespace diamond

@@ -1,5 +1,5 @@
-// What the operators compute with, compiled once for each set of instructions. Maps are float32, planar: C planes of H
-// rows of W.
+// What the operators compute with, compiled once for each set of instructions. Maps are planar, C planes of H rows of
+// W, in float32; or, between two operators of ours that multiply in less, in bf16.
 #pragma once
 #include <cstdint>
 
@@ -12,20 +12,36 @@ struct Shape {
   int64_t tiles() const { return tiles_x() * ((height + 3) / 4); }
 };
 
+// Some of a map, in float32 or in bf16.
+struct Values {
+  const void* data;
+  bool short_ones;  // bf16
+  const float* floats() const { return static_cast<const float*>(data); }
+  const uint16_t* shorts() const { return static_cast<const uint16_t*>(data); }
+  Values from(int64_t i) const { return {static_cast<const char*>(data) + i * (short_ones ? 2 : 4), short_ones}; }
+};
+struct Output {
+  void* data;
+  bool short_ones;
+  int64_t pixels;  // from one plane to the next: there may be more rows than are computed
+};
+
 // An input of C channels: two maps of them, one after the other, so that nobody has to write both down together.
 struct Maps {
-  const float* first;
-  const float* second;  // from channel `split` on; null where the first map has all
+  Values first;
+  Values second;  // from channel `split` on; null where the first map has all
   int64_t split;
-  const float* plane(int64_t channel, int64_t pixels) const {
-    return channel < split ? first + channel * pixels : second + (channel - split) * pixels;
+  int64_t pixels;        // from one plane to the next: a map may have more rows than are read
+  bool doubled = false;  // every value stands for 2x2 of the input; Conv3x3 alone reads such maps
+  Values plane(int64_t channel) const {
+    return channel < split ? first.from(channel * pixels) : second.from((channel - split) * pixels);
   }
 };
 
 // What is added to it, and what is done to its input first. Null pointers leave a part out.
 struct Around {
   const float* bias;      // channels_out
-  const float* residual;  // a map like the output, added to it
+  Values residual;        // a map like the output, added to it
   const float* gain;      // channels_in: the input becomes silu(x * gain + shift) before it is padded
   const float* shift;     // channels_in
 };
@@ -61,7 +77,7 @@ struct Kernels {
                     void* transformed);
   // The output channels of a block's groups [first, last).
   void (*multiply)(const Shape&, const Around&, const void* packed, const void* transformed, float* scratch,
-                   int64_t block, int64_t first, int64_t last, float* y);
+                   int64_t block, int64_t first, int64_t last, Output y);
 
   // A convolution of `Window`, for some of its positions at a time; those of 3x3 all at once.
   int64_t (*window_positions)(const Window&);
@@ -73,7 +89,7 @@ struct Kernels {
                  void* spread_out);
   // The output channels of the groups [first, last) at the same positions.
   void (*sum_window)(const Window&, const Around&, const void* packed, const void* spread_out, int64_t begin,
-                     int64_t count, int64_t first, int64_t last, float* y);
+                     int64_t count, int64_t first, int64_t last, Output y);
 
   // Attention of one head: y = v softmax(q^T k)^T, all (HEAD, positions); what it needs of `scratch` is
   // attention_floats().
@@ -86,8 +102,11 @@ struct Kernels {
   void (*linear)(const float* x, int64_t rows, int64_t inputs, const void* packed, const float* bias, int64_t outputs,
                  int64_t first, int64_t last, float* y);
 
-  // Sums of `count` floats and of their squares.
-  void (*moments)(const float* x, int64_t count, double* sum, double* squares);
+  // Sums of `count` values and of their squares.
+  void (*moments)(Values x, int64_t count, double* sum, double* squares);
+
+  // x * scale + offset of `count` values, to y from `place` on.
+  void (*affine)(Values x, float scale, float offset, int64_t count, int64_t place, Output y);
 };
 
 const Kernels* kernels();       // the best for this processor; null where there are none

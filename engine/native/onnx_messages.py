@@ -7,6 +7,8 @@ Numbers and names of the fields are those of onnx.proto, https://github.com/onnx
 from functools import cache
 from typing import Any
 
+FLOAT, INT, GRAPH, GRAPHS = 1, 2, 5, 10  # AttributeProto.AttributeType
+
 # Field: (number, type[, repeated]). A type that begins with a capital is one of these messages.
 _MESSAGES: dict[str, dict[str, tuple[int, str, bool]]] = {
     "ModelProto": {"graph": (7, "GraphProto", False), "opset_import": (8, "OperatorSetIdProto", True)},
@@ -30,6 +32,7 @@ _MESSAGES: dict[str, dict[str, tuple[int, str, bool]]] = {
         "name": (1, "string", False),
         "f": (2, "float", False),
         "i": (3, "int64", False),
+        "s": (4, "bytes", False),
         "ints": (8, "int64", True),
         "type": (20, "int32", False),
     },

@@ -1,5 +1,5 @@
-// Operators for ONNX Runtime's CPU, in the domain diamond.cpu: Conv3x3, DirectConv, Int8Conv, Linear, NormAffine and
-// Attention. See docs/native.md.
+// Operators for ONNX Runtime's CPU, in the domain diamond.cpu: Conv3x3, DirectConv, Int8Conv, Linear, NormAffine,
+// Affine and Attention. See docs/native.md.
 //
 // engine/native/rewrite.py puts them in place of what a graph has from the standard. Tensors are float32, batch 1.
 #include <algorithm>
@@ -22,7 +22,9 @@ using diamond::Grid;
 using diamond::Int8Kernels;
 using diamond::Kernels;
 using diamond::Maps;
+using diamond::Output;
 using diamond::Shape;
+using diamond::Values;
 using diamond::Window;
 
 constexpr uint32_t API = 17;  // the oldest of ONNX Runtime that has what is used here: 1.17
@@ -129,6 +131,13 @@ template <typename Work> void parallel(const Ort& ort, const OrtKernelContext* c
   if (shared.failed) throw std::bad_alloc();
 }
 
+// The same for channels, where there is so much to do that a second thread pays.
+template <typename Work>
+void for_each_channel(const Ort& ort, const OrtKernelContext* context, int64_t channels, int64_t pixels, Work work) {
+  if (channels * pixels >= 65536) return parallel(ort, context, channels, work);
+  for (int64_t c = 0; c < channels; c++) work(c);
+}
+
 // The least and the largest value of silu(x * gain + shift), of x from `least` to `largest`; NaN where that is not finite.
 void activated(float gain, float shift, float* least, float* largest) {
   const float a = *least * gain + shift, b = *largest * gain + shift, top = a > b ? a : b;
@@ -161,18 +170,52 @@ const OrtValue* constant_weights(const Ort& ort, const OrtKernelInfo* info, size
   return weights;
 }
 
-// A map (1, C, H, W), or two of them, of which `more` is the second or null; `sides` become those of both together.
+// Which maps of a node are in bf16: a sum of these in its attribute `short_maps`. To ONNX Runtime they are float32 all
+// the same, and their values lie in the first half of the memory that it gives them; nobody else reads them.
+enum ShortMaps { SHORT_X = 1, SHORT_MORE = 2, SHORT_RESIDUAL = 4, SHORT_OUTPUT = 8 };
+int64_t short_maps_of(const Ort& ort, const OrtKernelInfo* info) {
+  const int64_t maps = integer_attribute(ort, info, "short_maps", 0);
+  ort.require(maps == 0 || diamond::bf16_kernels() != nullptr, "diamond.cpu: this processor has no such kernels");
+  return maps;
+}
+
+// How a node's maps are in memory: its attributes.
+struct Layout {
+  int64_t short_maps;  // which are in bf16
+  int64_t fewer_rows;  // that its input has at the bottom and that are not read
+  int64_t more_rows;   // of zeros at the bottom of its output
+  int64_t doubled;     // whether every value of its input stands for 2x2
+
+  Layout(const Ort& ort, const OrtKernelInfo* info)
+      : short_maps(short_maps_of(ort, info)),
+        fewer_rows(integer_attribute(ort, info, "fewer_rows", 0)),
+        more_rows(integer_attribute(ort, info, "more_rows", 0)),
+        doubled(integer_attribute(ort, info, "doubled", 0)) {
+    ort.require(fewer_rows >= 0 && more_rows >= 0, "diamond.cpu: rows less than none");
+  }
+};
+
+// A map (1, C, H, W), or two of them, of which `more` is the second or null; `sides` become those of what is read.
 // `refusal` is said of a first one of another shape.
-Maps joined(const Ort& ort, const OrtValue* x, const OrtValue* more, std::vector<int64_t>* sides, const char* refusal) {
+Maps joined(const Ort& ort, const OrtValue* x, const OrtValue* more, const Layout& layout, std::vector<int64_t>* sides,
+            const char* refusal) {
   *sides = ort.shape(x);
   ort.require(sides->size() == 4 && (*sides)[0] == 1, refusal);
   const int64_t split = (*sides)[1];
-  if (more == nullptr) return {ort.data(x), nullptr, split};
-  const std::vector<int64_t> other = ort.shape(more);
-  ort.require(other.size() == 4 && other[0] == 1 && other[2] == (*sides)[2] && other[3] == (*sides)[3],
-              "diamond.cpu: two maps of different sizes");
-  (*sides)[1] += other[1];
-  return {ort.data(x), ort.data(more), split};
+  const Values first{ort.data(x), (layout.short_maps & SHORT_X) != 0};
+  const int64_t pixels = (*sides)[2] * (*sides)[3];
+  Values second{nullptr, false};
+  if (more != nullptr) {
+    const std::vector<int64_t> other = ort.shape(more);
+    ort.require(other.size() == 4 && other[0] == 1 && other[2] == (*sides)[2] && other[3] == (*sides)[3],
+                "diamond.cpu: two maps of different sizes");
+    (*sides)[1] += other[1];
+    second = {ort.data(more), (layout.short_maps & SHORT_MORE) != 0};
+  }
+  (*sides)[2] -= layout.fewer_rows;
+  ort.require((*sides)[2] > 0, refusal);
+  if (layout.doubled != 0) (*sides)[2] *= 2, (*sides)[3] *= 2;
+  return {first, second, split, pixels, layout.doubled != 0};
 }
 
 // y = conv(x or silu(x * gain + shift), weights) + bias + residual, where x may come as two maps of channels, `more` being
@@ -185,7 +228,10 @@ template <typename Kind> class Convolution {
   static constexpr const char* name = Kind::name;
   static bool is_optional(size_t input) { return input > WEIGHTS; }
 
-  Convolution(const OrtApi* api, const OrtKernelInfo* info) : ort_(api), kind_(ort_, info) {
+  Convolution(const OrtApi* api, const OrtKernelInfo* info) : ort_(api), kind_(ort_, info), layout_(ort_, info) {
+    ort_.require(layout_.short_maps == 0 || kind_.takes_short_maps(),
+                 "diamond.cpu: maps in bf16 for products in float32");
+    ort_.require(layout_.doubled == 0 || Kind::takes_doubled, "diamond.cpu: a doubled map for another than Conv3x3");
     const OrtValue* weights = constant_weights(ort_, info, WEIGHTS);
     const std::vector<int64_t> sides = ort_.shape(weights);
     ort_.require(sides.size() == 4 && sides[2] == sides[3] && Kind::computes(sides[2]),
@@ -202,13 +248,13 @@ template <typename Kind> class Convolution {
     const OrtValue* values[inputs] = {};
     for (size_t i = 0; i < given; i++) ort_.check(ort_->KernelContext_GetInput(context, i, &values[i]));
     std::vector<int64_t> sides;
-    const Maps x = joined(ort_, values[X], values[MORE], &sides,
+    const Maps x = joined(ort_, values[X], values[MORE], layout_, &sides,
                           "diamond.cpu: an input of a convolution that is not (1, C, H, W)");
     ort_.require(sides[1] == layer_.shape.channels_in,
                  "diamond.cpu: an input of a convolution that is not (1, C, H, W)");
     const Shape s{layer_.shape.channels_in, layer_.shape.channels_out, sides[2], sides[3]};
     const Window w{s, layer_.side, layer_.stride};
-    const std::vector<int64_t> out{1, s.channels_out, w.rows(), w.columns()};
+    const std::vector<int64_t> out{1, s.channels_out, w.rows() + layout_.more_rows, w.columns()};
     const auto part = [&](size_t input, int64_t count) -> const float* {
       if (input >= inputs || values[input] == nullptr) return nullptr;
       ort_.require(elements(ort_.shape(values[input])) == count, "diamond.cpu: an input of a convolution of another size");
@@ -216,18 +262,27 @@ template <typename Kind> class Convolution {
     };
     ort_.require(values[RESIDUAL] == nullptr || ort_.shape(values[RESIDUAL]) == out,
                  "diamond.cpu: a residual of another shape than the output");
-    const Around around{part(BIAS, s.channels_out), part(RESIDUAL, elements(out)), part(GAIN, s.channels_in),
-                        part(SHIFT, s.channels_in)};
+    const Values residual{part(RESIDUAL, elements(out)), (layout_.short_maps & SHORT_RESIDUAL) != 0};
+    const Around around{part(BIAS, s.channels_out), residual, part(GAIN, s.channels_in), part(SHIFT, s.channels_in)};
     ort_.require((around.gain == nullptr) == (around.shift == nullptr), "diamond.cpu: gain without shift");
+    ort_.require(layout_.doubled == 0 || (around.gain == nullptr && layout_.fewer_rows == 0),
+                 "diamond.cpu: a doubled map that is normed or cropped");
     const float* range = part(RANGE, 2);
     OrtValue* output = nullptr;
     ort_.check(ort_->KernelContext_GetOutput(context, 0, out.data(), out.size(), &output));
-    kind_.run(ort_, context, w, around, x, range, ort_.data(output));
+    const bool is_short = (layout_.short_maps & SHORT_OUTPUT) != 0;
+    const Output y{ort_.data(output), is_short, out[2] * out[3]};
+    for (int64_t c = 0; c < s.channels_out && layout_.more_rows > 0; c++) {
+      const int64_t bytes = is_short ? 2 : 4, count = layout_.more_rows * out[3];
+      std::memset(static_cast<char*>(y.data) + ((c + 1) * y.pixels - count) * bytes, 0, count * bytes);
+    }
+    kind_.run(ort_, context, w, around, x, range, y);
   }
 
  private:
   Ort ort_;
   Kind kind_;
+  Layout layout_;
   Window layer_{};
 };
 
@@ -243,10 +298,12 @@ int64_t parts_of(int64_t whole, int64_t part) { return (whole + part - 1) / part
 class Conv3x3 {
  public:
   static constexpr const char* name = "Conv3x3";
-  static constexpr bool takes_range = false;
+  static constexpr bool takes_range = false, takes_doubled = true;
   static bool computes(int64_t side) { return side == 3; }
 
   Conv3x3(const Ort& ort, const OrtKernelInfo* info) : kernels_(kernels_of(ort, info)) {}
+
+  bool takes_short_maps() const { return kernels_ == diamond::bf16_kernels(); }
 
   void pack(const Window& w, const float* weights) {
     packed_ = weights_.floats(kernels_->packed_factors(w.shape));
@@ -254,7 +311,7 @@ class Conv3x3 {
   }
 
   void run(const Ort& ort, const OrtKernelContext* context, const Window& w, const Around& around, const Maps& x,
-           const float*, float* y) const {
+           const float*, Output y) const {
     const Kernels& k = *kernels_;
     const Shape& s = w.shape;
     const int64_t blocks = parts_of(s.tiles(), k.block_tiles), groups = parts_of(s.channels_out, k.group_channels);
@@ -273,11 +330,11 @@ class Conv3x3 {
         k.transform(s, around, x, block, first, last, tiles + block * k.block_factors(s));
       });
     });
-    const int64_t shares = parts_of(groups, GROUPS_AN_ITEM);
-    parallel(ort, context, blocks * shares, [&](int64_t item) {
-      const int64_t block = item / shares, first = item % shares * GROUPS_AN_ITEM;
-      k.multiply(s, around, packed_, tiles + block * k.block_factors(s), products.floats(k.scratch_floats()), block,
-                 first, std::min(groups, first + GROUPS_AN_ITEM), y);
+    parallel(ort, context, parts_of(groups, GROUPS_AN_ITEM), [&](int64_t share) {
+      const int64_t first = share * GROUPS_AN_ITEM, last = std::min(groups, first + GROUPS_AN_ITEM);
+      for (int64_t block = 0; block < blocks; block++)  // with the same weights, which are then near
+        k.multiply(s, around, packed_, tiles + block * k.block_factors(s), products.floats(k.scratch_floats()), block,
+                   first, last, y);
     });
   }
 
@@ -290,10 +347,12 @@ class Conv3x3 {
 class DirectConv {
  public:
   static constexpr const char* name = "DirectConv";
-  static constexpr bool takes_range = false;
+  static constexpr bool takes_range = false, takes_doubled = false;
   static bool computes(int64_t side) { return side == 1 || side == 3; }
 
   DirectConv(const Ort& ort, const OrtKernelInfo* info) : kernels_(kernels_of(ort, info)) {}
+
+  bool takes_short_maps() const { return kernels_ == diamond::bf16_kernels(); }
 
   void pack(const Window& w, const float* weights) {
     packed_ = weights_.floats(kernels_->window_factors(w));
@@ -301,7 +360,7 @@ class DirectConv {
   }
 
   void run(const Ort& ort, const OrtKernelContext* context, const Window& w, const Around& around, const Maps& x,
-           const float*, float* y) const {
+           const float*, Output y) const {
     const Kernels& k = *kernels_;
     const int64_t channels = w.shape.channels_in, positions = k.window_positions(w);
     const int64_t groups = parts_of(w.shape.channels_out, k.group_channels);
@@ -337,12 +396,14 @@ class DirectConv {
 class Int8Conv {
  public:
   static constexpr const char* name = "Int8Conv";
-  static constexpr bool takes_range = true;
+  static constexpr bool takes_range = true, takes_doubled = false;
   static bool computes(int64_t side) { return side == 1 || side == 3; }
 
   Int8Conv(const Ort& ort, const OrtKernelInfo*) : kernels_(diamond::int8_kernels()) {
     ort.require(kernels_ != nullptr, "diamond.cpu: this processor has no such kernels");
   }
+
+  bool takes_short_maps() const { return true; }
 
   void pack(const Window& w, const float* weights) {
     packed_ = weights_.floats(kernels_->packed_lanes(w));
@@ -352,7 +413,7 @@ class Int8Conv {
   }
 
   void run(const Ort& ort, const OrtKernelContext* context, const Window& w, const Around& around, const Maps& x,
-           const float* range, float* y) const {
+           const float* range, Output y) const {
     const Int8Kernels& k = *kernels_;
     const Shape& s = w.shape;
     const Grid grid = range == nullptr ? measured(ort, context, s, around, x) : grid_of(range[0], range[1]);
@@ -392,13 +453,10 @@ class Int8Conv {
     std::vector<float> least(s.channels_in), largest(s.channels_in);
     const int64_t pixels = s.height * s.width;
     const auto measure = [&](int64_t c) {
-      kernels_->extremes(x.plane(c, pixels), pixels, &least[c], &largest[c]);
+      kernels_->extremes(x.plane(c), pixels, &least[c], &largest[c]);
       if (around.gain != nullptr) activated(around.gain[c], around.shift[c], &least[c], &largest[c]);
     };
-    if (s.channels_in * pixels < 65536)
-      for (int64_t c = 0; c < s.channels_in; c++) measure(c);
-    else
-      parallel(ort, context, s.channels_in, measure);
+    for_each_channel(ort, context, s.channels_in, pixels, measure);
     float low = 0, high = 0;
     for (int64_t c = 0; c < s.channels_in; c++) {
       if (std::isnan(least[c]) || std::isnan(largest[c])) return grid_of(least[c] + largest[c], 0.f);
@@ -423,11 +481,15 @@ class NormAffine {
   static constexpr const char* name = "NormAffine";
   static bool is_optional(size_t input) { return input == MORE; }
 
-  NormAffine(const OrtApi* api, const OrtKernelInfo* info) : ort_(api), kernels_(diamond::kernels()) {
+  NormAffine(const OrtApi* api, const OrtKernelInfo* info)
+      : ort_(api),
+        layout_(ort_, info),
+        kernels_(layout_.short_maps != 0 ? diamond::bf16_kernels() : diamond::kernels()) {
     ort_.require(kernels_ != nullptr, "diamond.cpu.NormAffine: this processor has no kernels");
     ort_.check(api->KernelInfoGetAttribute_int64(info, "groups", &groups_));
     ort_.check(api->KernelInfoGetAttribute_float(info, "epsilon", &epsilon_));
     ort_.require(groups_ > 0, "diamond.cpu.NormAffine: no groups");
+    ort_.require(layout_.doubled == 0, "diamond.cpu: a doubled map for another than Conv3x3");
   }
 
   void compute(OrtKernelContext* context) {
@@ -437,7 +499,7 @@ class NormAffine {
     const OrtValue* values[inputs] = {};
     for (size_t i = 0; i < given; i++) ort_.check(ort_->KernelContext_GetInput(context, i, &values[i]));
     std::vector<int64_t> sides;
-    const Maps x = joined(ort_, values[X], values[MORE], &sides,
+    const Maps x = joined(ort_, values[X], values[MORE], layout_, &sides,
                           "diamond.cpu.NormAffine: an input that is not (1, C, H, W)");
     const int64_t channels = sides[1], pixels = sides[2] * sides[3];
     ort_.require(channels % groups_ == 0, "diamond.cpu.NormAffine: an input that is not (1, C, H, W)");
@@ -456,13 +518,10 @@ class NormAffine {
     std::vector<double> sums(channels), squares(channels);
     std::vector<float> least(channels), largest(channels);
     const auto measure = [&](int64_t c) {
-      kernels_->moments(x.plane(c, pixels), pixels, &sums[c], &squares[c]);
-      if (bytes != nullptr) bytes->extremes(x.plane(c, pixels), pixels, &least[c], &largest[c]);
+      kernels_->moments(x.plane(c), pixels, &sums[c], &squares[c]);
+      if (bytes != nullptr) bytes->extremes(x.plane(c), pixels, &least[c], &largest[c]);
     };
-    if (channels * pixels < 65536)
-      for (int64_t c = 0; c < channels; c++) measure(c);
-    else
-      parallel(ort_, context, channels, measure);
+    for_each_channel(ort_, context, channels, pixels, measure);
     const int64_t size = channels / groups_;
     for (int64_t g = 0; g < groups_; g++) {
       double sum = 0, square = 0;
@@ -485,9 +544,52 @@ class NormAffine {
 
  private:
   Ort ort_;
+  Layout layout_;
   const Kernels* kernels_;
   int64_t groups_ = 0;
   float epsilon_ = 0;
+};
+
+// y = x * scale + offset, by channels: a norm that no convolution takes in.
+class Affine {
+ public:
+  enum Input { X, SCALE, OFFSET };
+  static constexpr size_t inputs = OFFSET + 1, outputs = 1, optional_outputs = 0;
+  static constexpr const char* name = "Affine";
+  static bool is_optional(size_t) { return false; }
+
+  Affine(const OrtApi* api, const OrtKernelInfo* info)
+      : ort_(api),
+        layout_(ort_, info),
+        kernels_(layout_.short_maps != 0 ? diamond::bf16_kernels() : diamond::kernels()) {
+    ort_.require(kernels_ != nullptr, "diamond.cpu: this processor has no such kernels");
+    ort_.require(layout_.fewer_rows + layout_.more_rows + layout_.doubled == 0,
+                 "diamond.cpu.Affine: maps of other rows");
+  }
+
+  void compute(OrtKernelContext* context) {
+    const OrtValue* values[inputs] = {};
+    for (size_t i = 0; i < inputs; i++) ort_.check(ort_->KernelContext_GetInput(context, i, &values[i]));
+    std::vector<int64_t> sides;
+    const Maps x =
+        joined(ort_, values[X], nullptr, layout_, &sides, "diamond.cpu.Affine: an input that is not (1, C, H, W)");
+    const int64_t channels = sides[1];
+    ort_.require(elements(ort_.shape(values[SCALE])) == channels && elements(ort_.shape(values[OFFSET])) == channels,
+                 "diamond.cpu.Affine: an input of another size");
+    const float *scale = ort_.data(values[SCALE]), *offset = ort_.data(values[OFFSET]);
+    OrtValue* output = nullptr;
+    ort_.check(ort_->KernelContext_GetOutput(context, 0, sides.data(), sides.size(), &output));
+    const Output y{ort_.data(output), (layout_.short_maps & SHORT_OUTPUT) != 0, x.pixels};
+    const auto compute_one = [&](int64_t c) {
+      kernels_->affine(x.plane(c), scale[c], offset[c], x.pixels, c * x.pixels, y);
+    };
+    for_each_channel(ort_, context, channels, x.pixels, compute_one);
+  }
+
+ private:
+  Ort ort_;
+  Layout layout_;
+  const Kernels* kernels_;
 };
 
 // (3, heads, HEAD, positions), which are queries, keys and values -> (1, heads, HEAD, positions)
@@ -647,6 +749,7 @@ __attribute__((visibility("default"))) OrtStatus* RegisterCustomOps(OrtSessionOp
   static const Table<Convolution<Int8Conv>> int8;
   static const Table<Linear> linear;
   static const Table<NormAffine> norm;
+  static const Table<Affine> affine;
   static const Table<Attention> attention;
   const OrtApi* api = base->GetApi(API);
   if (api == nullptr) return base->GetApi(1)->CreateStatus(ORT_FAIL, "diamond.cpu: ONNX Runtime 1.17 or newer");
@@ -657,6 +760,7 @@ __attribute__((visibility("default"))) OrtStatus* RegisterCustomOps(OrtSessionOp
   if (status == nullptr) status = api->CustomOpDomain_Add(domain, &int8);
   if (status == nullptr) status = api->CustomOpDomain_Add(domain, &linear);
   if (status == nullptr) status = api->CustomOpDomain_Add(domain, &norm);
+  if (status == nullptr) status = api->CustomOpDomain_Add(domain, &affine);
   if (status == nullptr) status = api->CustomOpDomain_Add(domain, &attention);
   if (status == nullptr) status = api->AddCustomOpDomain(options, domain);
   return status;

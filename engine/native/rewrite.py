@@ -11,15 +11,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from engine.native.graph_reader import FLOAT32, GraphReader
-from engine.native.onnx_messages import new_node, parse
+from engine.native.onnx_messages import FLOAT, GRAPH, GRAPHS, INT, new_node, parse
+from engine.native.short_maps import DOMAIN, shorten
 
-DOMAIN = "diamond.cpu"
 LEAST_CHANNELS = 8
 LEAST_TILES = 12  # of 4x4 outputs: maps of fewer fill no vector
 LEAST_INT8_PRODUCTS = 24_000_000  # of a 1x1 convolution
 LEAST_WEIGHTS = 1 << 22  # of a linear layer
 HEAD_CHANNELS = 8
-_INT, _FLOAT, _BRANCHES = 2, 1, (5, 10)  # AttributeProto.AttributeType
 
 
 def rewrite(model: bytes, products: str = "fp32") -> tuple[bytes, int]:
@@ -56,7 +55,7 @@ class _Graph(GraphReader):
     def rewrite(self) -> int:
         """Replaces what fits. Returns the number of convolutions, linear layers and attentions."""
         replaced, rewritten = 0, []
-        if any(attribute.type in _BRANCHES for node in self.nodes for attribute in node.attribute):
+        if any(attribute.type in (GRAPH, GRAPHS) for node in self.nodes for attribute in node.attribute):
             return 0  # a branch reads tensors that no node names among its inputs
         instead: dict[int, list[Any]] = {}  # by the identity of the node whose place they take
         for node in self.nodes:
@@ -68,6 +67,8 @@ class _Graph(GraphReader):
             elif self.is_linear(node):
                 instead[id(node)] = [self.linear(node)]
                 replaced += 1
+            elif (norm := self.lone_norm(node)) is not None:
+                instead[id(node)] = norm
             elif (qkv := self.attended(node)) is not None:
                 instead[id(node)] = [self.ours("Attention", node.name, [qkv], node.output[0])]
                 replaced += 1
@@ -76,6 +77,8 @@ class _Graph(GraphReader):
         for node in self.nodes:
             rewritten += instead.get(id(node), [node])
         self.keep(rewritten)
+        if self.products != "fp32":
+            shorten(list(self.graph.node), self.outputs)
         return replaced
 
     def operator_for(self, node: Any) -> str | None:
@@ -116,7 +119,7 @@ class _Graph(GraphReader):
     def ours(self, operator: str, name: str, inputs: Sequence[str], output: str) -> Any:
         """A node of an operator that comes in fp32 and in bf16."""
         node = _node(operator, name, inputs, [output])
-        node.attribute.add(name="bf16", i=int(self.products != "fp32"), type=_INT)
+        node.attribute.add(name="bf16", i=int(self.products != "fp32"), type=INT)
         return node
 
     def replacement(self, operator: str, conv: Any) -> tuple[Any, list[Any], Any]:
@@ -136,6 +139,15 @@ class _Graph(GraphReader):
                 self.taken.add(id(place))  # not also by the convolution on its other side
         bias = conv.input[2] if len(conv.input) > 2 else ""
         first, more = self.halves(x)
+        layout: dict[str, int] = {}
+        if not more:
+            first, layout["fewer_rows"] = self.uncropped(x)
+        if operator == "Conv3x3" and found is None and (small := self.undoubled(x)):
+            first, layout["doubled"] = small, 1
+        readers = self.readers.get(place.output[0], [])
+        if len(readers) == 1 and place.output[0] not in self.outputs and not residual:
+            layout["more_rows"] = self.added_rows(readers[0])
+            place = readers[0] if layout["more_rows"] else place
         inputs = [first, conv.input[1], bias, residual, gain, shift, more]
         norms = [node for node in self.affine.values() if gain and node.output[0] == gain]
         if operator == "Int8Conv" and norms:
@@ -151,7 +163,8 @@ class _Graph(GraphReader):
             made = self.ours(operator, conv.name, inputs, place.output[0])
         strides = [tuple(a.ints) for a in conv.attribute if a.name == "strides"]
         if strides == [(2, 2)]:
-            made.attribute.add(name="stride", i=2, type=_INT)
+            made.attribute.add(name="stride", i=2, type=INT)
+        _describe(made, layout)
         return place, before, made
 
     def is_linear(self, node: Any) -> bool:
@@ -161,7 +174,7 @@ class _Graph(GraphReader):
         weights, bias = (self.constants.get(name) for name in node.input[1:])
         if weights is None or bias is None or weights.data_type != FLOAT32:
             return False
-        attributes = {a.name: a.f if a.type == _FLOAT else a.i for a in node.attribute}
+        attributes = {a.name: a.f if a.type == FLOAT else a.i for a in node.attribute}
         return (
             {"alpha": 1.0, "beta": 1.0, "transA": 0, **attributes}
             == {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 1}
@@ -172,8 +185,29 @@ class _Graph(GraphReader):
     def linear(self, gemm: Any) -> Any:
         """Our node for a linear layer."""
         made = _node("Linear", gemm.name, list(gemm.input), [gemm.output[0]])
-        made.attribute.add(name="int8", i=int(self.products == "int8"), type=_INT)
+        made.attribute.add(name="int8", i=int(self.products == "int8"), type=INT)
         return made
+
+    def lone_norm(self, node: Any) -> list[Any] | None:
+        """Our nodes for a norm with its gain and shift that no convolution takes in, as attention has it; or None."""
+        if node.op_type != "Add" or node.domain or not node.output:
+            return None
+        name = node.output[0]
+        shape = self.shapes.get(name, ())
+        if len(shape) != 4 or any(reader.op_type == "Sigmoid" for reader in self.readers.get(name, [])):
+            return None
+        for product, shift in self.operands(name, "Add"):
+            for normed, gain in self.operands(product, "Mul"):
+                if not self.is_of_channels(shift, shape[1]) or not self.is_of_channels(gain, shape[1]):
+                    continue
+                if self.shapes.get(normed) != shape or shape[0] != 1:
+                    continue
+                kept = dict(self.affine)
+                x, scale, offset, before = self.normed(normed, self.bare(gain), self.bare(shift))
+                if scale != self.bare(gain) and not self.halves(x)[1] and not self.uncropped(x)[1]:
+                    return [*before, _node("Affine", node.name, [x, scale, offset], [name])]
+                self.affine = kept  # not emitted, so nobody may rely on it
+        return None
 
     def shape_of(self, conv: Any) -> tuple[int, ...]:
         """Of the output of a convolution of those that `operator_for` names."""
@@ -216,7 +250,7 @@ class _Graph(GraphReader):
                 continue
             for x, gain in self.operands(product, "Mul"):
                 if self.shapes.get(x) == shape and self.is_of_channels(gain, shape[1]):
-                    return self.normed(x, gain, shift)
+                    return self.normed(x, self.bare(gain), self.bare(shift))
         return None
 
     def normed(self, x: str, gain: str, shift: str) -> tuple[str, str, str, list[Any]]:
@@ -267,10 +301,14 @@ class _Graph(GraphReader):
             return (x, *self.affine[key].output[:2], [])
         made = (f"{x}/{gain}/{shift}/scale", f"{x}/{gain}/{shift}/offset")
         first, more = self.halves(x)
+        fewer = 0
+        if not more:
+            first, fewer = self.uncropped(x)
         inputs = [first, gain, shift, more] if more else [first, gain, shift]
         node = _node("NormAffine", f"{x}/{gain}/{shift}/norm", inputs, list(made))
-        node.attribute.add(name="groups", i=groups, type=_INT)
-        node.attribute.add(name="epsilon", f=epsilon, type=_FLOAT)
+        node.attribute.add(name="groups", i=groups, type=INT)
+        node.attribute.add(name="epsilon", f=epsilon, type=FLOAT)
+        _describe(node, {"fewer_rows": fewer})
         self.affine[key] = node
         return (x, *made, [node])
 
@@ -288,6 +326,13 @@ class _Graph(GraphReader):
             copies.append(copy)
         del self.graph.node[:]
         self.graph.node.extend(copies)
+
+
+def _describe(node: Any, layout: dict[str, int]) -> None:
+    """Says of a node of ours how its maps lie in memory, where that is not as usual."""
+    for name, value in layout.items():
+        if value:
+            node.attribute.add(name=name, i=value, type=INT)
 
 
 def _node(operator: str, name: str, inputs: Sequence[str], outputs: Sequence[str]) -> Any:

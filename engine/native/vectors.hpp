@@ -1,8 +1,12 @@
 // Vectors of the instruction set that a file is compiled for. Included by kernels.cpp alone.
 #pragma once
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
-#if defined(DIAMOND_BF16)
+#include <type_traits>
+
+#include "kernels.hpp"
+#if defined(__AVX512F__)
 #include <immintrin.h>
 #endif
 
@@ -145,17 +149,110 @@ inline Vec silu(Vec x) {
 }
 #endif
 
-// silu(x * gain + shift) of `count` floats; up to L - 1 more are written.
-inline void activate(const float* from, float gain, float shift, int64_t count, float* to) {
-  for (int64_t i = 0; i < count; i += L) {
-    Vec x;
-    if (i + L <= count) {
-      x = load(from + i);
-    } else {
-      x = Vec{};
-      std::memcpy(&x, from + i, sizeof(float) * (count - i));
-    }
-    store(to + i, silu(x * gain + shift));
+// The first of a vector, as many as `count`, which is less than L; zeros behind them.
+#if defined(__AVX512F__)
+inline __mmask16 first_lanes(int64_t count) { return static_cast<__mmask16>((1u << count) - 1); }
+inline Vec load_some(const float* from, int64_t count) { return (Vec)_mm512_maskz_loadu_ps(first_lanes(count), from); }
+inline void store_some(float* to, Vec value, int64_t count) {
+  _mm512_mask_storeu_ps(to, first_lanes(count), (__m512)value);
+}
+#else
+inline Vec load_some(const float* from, int64_t count) {
+  Vec x = {};
+  std::memcpy(&x, from, sizeof(float) * count);
+  return x;
+}
+inline void store_some(float* to, Vec value, int64_t count) { std::memcpy(to, &value, sizeof(float) * count); }
+#endif
+
+#if defined(DIAMOND_BF16)
+// The same of maps in bf16, which are the upper halves of float32.
+inline Vec widened(__m256i shorts) { return (Vec)_mm512_slli_epi32(_mm512_cvtepu16_epi32(shorts), 16); }
+inline Vec load(const uint16_t* from) { return widened(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))); }
+inline Vec load_some(const uint16_t* from, int64_t count) {
+  return widened(_mm256_maskz_loadu_epi16(first_lanes(count), from));
+}
+inline void store(uint16_t* to, Vec value) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), (__m256i)_mm512_cvtneps_pbh((__m512)value));
+}
+inline void store_some(uint16_t* to, Vec value, int64_t count) {
+  _mm256_mask_storeu_epi16(to, first_lanes(count), (__m256i)_mm512_cvtneps_pbh((__m512)value));
+}
+#endif
+
+// Work with a pointer of the type that values have.
+template <typename Work>
+inline void typed(const Values& values, Work work) {
+#if defined(DIAMOND_BF16)
+  if (values.short_ones) return work(values.shorts());
+#endif
+  work(values.floats());
+}
+
+template <typename Work>
+inline void typed(const Output& y, Work work) {
+#if defined(DIAMOND_BF16)
+  if (y.short_ones) return work(static_cast<uint16_t*>(y.data));
+#endif
+  work(static_cast<float*>(y.data));
+}
+
+// The same of a residual and an output. Where there is no residual, its pointer is a null pointer of no type.
+template <typename Work>
+inline void typed(const Values& residual, const Output& y, Work work) {
+  typed(y, [&](auto* to) {
+    if (residual.data == nullptr) return work(nullptr, to);
+    typed(residual, [&](const auto* more) { work(more, to); });
+  });
+}
+
+// To every vector of `count` values, and to what is left of them: each(vector, where it begins, how many it has).
+template <typename From, typename Each>
+inline void for_vectors(const From* from, int64_t count, Each each) {
+  int64_t i = 0;
+  for (; i + L <= count; i += L) each(load(from + i), i, static_cast<int64_t>(L));
+  if (i < count) each(load_some(from + i, count - i), i, count - i);
+}
+
+// silu(x * gain + shift) of `count` values; up to L - 1 more are written.
+template <typename From>
+inline void activate(const From* from, float gain, float shift, int64_t count, float* to) {
+  for_vectors(from, count, [&](Vec x, int64_t i, int64_t) { store(to + i, silu(x * gain + shift)); });
+}
+
+// `count` values as they are; up to L - 1 more are written.
+template <typename From>
+inline void copy(const From* from, int64_t count, float* to) {
+  for_vectors(from, count, [&](Vec x, int64_t i, int64_t) { store(to + i, x); });
+}
+
+// Asks for the lines that `put` will read and write: memory is slow to let go of a line for writing, and one store
+// waits for the other.
+inline void ask_for(const Values& residual, int64_t place, int64_t count, const Output& y) {
+  const auto lines = [&](const void* data, int64_t bytes) {
+    const char* at = static_cast<const char*>(data) + place * bytes;
+    for (int64_t i = 0; i < count * bytes + 63; i += 64) __builtin_prefetch(at + i);
+  };
+  lines(y.data, y.short_ones ? 2 : 4);
+  if (residual.data != nullptr) lines(residual.data, residual.short_ones ? 2 : 4);
+}
+
+// `count` outputs, and a residual where there is one, to `to` from `place` on.
+template <typename More, typename To>
+__attribute__((always_inline)) inline void put(const float* row, More more, int64_t place, int64_t count, To* to) {
+  constexpr bool alone = std::is_same<More, std::nullptr_t>::value;
+  to += place;
+  if constexpr (!alone) more += place;
+  int64_t i = 0;
+  for (; i + L <= count; i += L) {
+    Vec value = load(row + i);
+    if constexpr (!alone) value += load(more + i);
+    store(to + i, value);
+  }
+  if (i < count) {
+    Vec value = load_some(row + i, count - i);
+    if constexpr (!alone) value += load_some(more + i, count - i);
+    store_some(to + i, value, count - i);
   }
 }
 

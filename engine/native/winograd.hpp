@@ -80,12 +80,24 @@ constexpr int64_t PRODUCT = GROUP * BLOCK + PAD;
 int64_t block_factors(const Shape& s) { return 36 * place_factors(s); }
 int64_t scratch_floats() { return 36 * PRODUCT; }
 
+// `count` columns of a row of a doubled map, the first of them column `first`, to `to`; up to 2 L more are written, one
+// of them before it.
+template <typename From>
+void doubled(const From* row, int64_t first, int64_t count, float* to) {
+  const int64_t source = first / 2, begin = first % 2, values = (begin + count + 1) / 2;
+  for_vectors(row + source, values, [&](Vec x, int64_t i, int64_t) {
+    store(to - begin + 2 * i, zip(x, x, 0, All()));
+    store(to - begin + 2 * i + L, zip_upper(x, x, All()));
+  });
+}
+
 // Six rows of a map around the tiles [x, x + count) of tile row y: the six columns of every tile, a run each.
 struct Rows {
   float columns[6][6][BLOCK + L];
-  float row[4 * (BLOCK + 2 * L)];
+  float around_row[L + 4 * (BLOCK + 2 * L) + 2 * L];
 
-  void read(const Shape& s, const float* plane, const float* gain, const float* shift, int64_t y, int64_t x,
+  template <typename From>
+  void read(const Shape& s, const From* plane, bool twice, const float* gain, const float* shift, int64_t y, int64_t x,
             int64_t count) {
     const int64_t vectors = (count + L - 1) / L + 1;  // one more: a tile reads two columns of the next
     const int64_t width = 4 * L * vectors, first = 4 * x - 1;
@@ -96,18 +108,19 @@ struct Rows {
         for (auto& part : columns[i]) std::memset(part, 0, sizeof(float) * L * (vectors - 1));
         continue;
       }
-      const float* from = plane + line * s.width + first;
-      const float* source = from;
-      for (int64_t column = low; column < high; column += 16)  // the same of the next channel but one
-        __builtin_prefetch(from + 2 * s.height * s.width + column);
-      if (gain != nullptr || low > 0 || high < width) {
+      const From* from = twice ? plane + line / 2 * (s.width / 2) : plane + line * s.width + first;
+      float* row = around_row + L;
+      for (int64_t column = low; column < high; column += 64 / sizeof(From))  // the same of the next channel but one
+        __builtin_prefetch(from + (twice ? s.height * s.width / 2 + column / 2 : 2 * s.height * s.width + column));
+      const float* source = row;
+      if constexpr (sizeof(From) == sizeof(float))
+        if (!twice && gain == nullptr && low == 0 && high == width) source = from;
+      if (source == row) {
+        if (twice) doubled(from, first + low, high - low, row + low);
+        else if (gain != nullptr) activate(from + low, *gain, *shift, high - low, row + low);
+        else copy(from + low, high - low, row + low);
         if (low > 0) row[0] = 0;
-        if (gain != nullptr)
-          activate(from + low, *gain, *shift, high - low, row + low);
-        else
-          std::memcpy(row + low, from + low, sizeof(float) * (high - low));
         if (high < width) std::memset(row + high, 0, sizeof(float) * (width - high));
-        source = row;
       }
       Vec a, b, c, d, after_a, after_b, after_c, after_d;
       split(source, a, b, c, d);
@@ -128,7 +141,7 @@ struct Rows {
 void transform(const Shape& s, const Around& around, const Maps& x, int64_t block, int64_t first, int64_t last,
                void* transformed) {
   const int64_t across = s.tiles_x(), begin = block * BLOCK, end = least(s.tiles(), begin + BLOCK);
-  const int64_t place = place_factors(s), pixels = s.height * s.width;
+  const int64_t place = place_factors(s);
   Rows rows[TOGETHER];
   for (int64_t c = first; c < last; c += TOGETHER) {
     const int present = static_cast<int>(least(TOGETHER, s.channels_in - c));
@@ -137,7 +150,8 @@ void transform(const Shape& s, const Around& around, const Maps& x, int64_t bloc
       for (int t = 0; t < present; t++) {
         const float* gain = around.gain == nullptr ? nullptr : around.gain + c + t;
         const float* shift = around.gain == nullptr ? nullptr : around.shift + c + t;
-        rows[t].read(s, x.plane(c + t, pixels), gain, shift, ty, tx, count);
+        typed(x.plane(c + t),
+              [&](const auto* plane) { rows[t].read(s, plane, x.doubled, gain, shift, ty, tx, count); });
       }
       for (int64_t v = 0; v < count; v += L) {
         // The last vector of a run overlaps the one before; a run shorter than a vector writes into the next run's place.
@@ -185,12 +199,8 @@ template <int N> void product(const Factor* weights, const Factor* tiles, int64_
     for (int n = 0; n < N; n++) store(to + k * BLOCK + n * L, sums[k][n]);
 }
 
-void add(const float* a, const float* b, int64_t count, float* to) {
-  for (int64_t i = 0; i < count; i++) to[i] = a[i] + b[i];
-}
-
-void multiply(const Shape& s, const Around& around, const void* packed, const void* transformed,
-              float* scratch, int64_t block, int64_t first, int64_t last, float* y) {
+void multiply(const Shape& s, const Around& around, const void* packed, const void* transformed, float* scratch,
+              int64_t block, int64_t first, int64_t last, Output y) {
   const int64_t depth = lanes_deep(s), across = s.tiles_x();
   const int64_t begin = block * BLOCK, end = least(s.tiles(), begin + BLOCK), vectors = (end - begin + L - 1) / L;
   float rows[4][4 * BLOCK];
@@ -206,35 +216,33 @@ void multiply(const Shape& s, const Around& around, const void* packed, const vo
       else
         product<1>(weights, tiles, depth, to);
     }
-    for (int k = 0; k < GROUP && g * GROUP + k < s.channels_out; k++) {
-      const int64_t out = g * GROUP + k;
-      const float bias = around.bias == nullptr ? 0.f : around.bias[out];
-      for (int64_t v = 0; v < vectors; v++) {
-        Vec half[4][6], whole[4];
-        const float* from = scratch + k * BLOCK + v * L;
-        const auto at = [from](int place) { return load(from + place * PRODUCT); };
-        for (int j = 0; j < 6; j++)
-          transform_output(at(j), at(6 + j), at(12 + j), at(18 + j), at(24 + j), at(30 + j), &half[0][j], 6);
-        for (int i = 0; i < 4; i++) {
-          const Vec* h = half[i];
-          transform_output(h[0], h[1], h[2], h[3], h[4], h[5], whole, 1);
-          join(whole[0] + bias, whole[1] + bias, whole[2] + bias, whole[3] + bias, rows[i] + 4 * v * L);
+    typed(around.residual, y, [&](auto more, auto* to) {
+      for (int k = 0; k < GROUP && g * GROUP + k < s.channels_out; k++) {
+        const int64_t out = g * GROUP + k;
+        const float bias = around.bias == nullptr ? 0.f : around.bias[out];
+        for (int64_t v = 0; v < vectors; v++) {
+          Vec half[4][6], whole[4];
+          const float* from = scratch + k * BLOCK + v * L;
+          const auto at = [from](int place) { return load(from + place * PRODUCT); };
+          for (int j = 0; j < 6; j++)
+            transform_output(at(j), at(6 + j), at(12 + j), at(18 + j), at(24 + j), at(30 + j), &half[0][j], 6);
+          for (int i = 0; i < 4; i++) {
+            const Vec* h = half[i];
+            transform_output(h[0], h[1], h[2], h[3], h[4], h[5], whole, 1);
+            join(whole[0] + bias, whole[1] + bias, whole[2] + bias, whole[3] + bias, rows[i] + 4 * v * L);
+          }
+        }
+        for (int64_t tile = begin; tile < end;) {
+          const int64_t ty = tile / across, tx = tile % across, count = least(end - tile, across - tx);
+          const int64_t columns = least(4 * count, s.width - 4 * tx);
+          for (int i = 0; i < 4 && 4 * ty + i < s.height; i++) {
+            const int64_t place = out * y.pixels + (4 * ty + i) * s.width + 4 * tx;
+            put(rows[i] + 4 * (tile - begin), more, place, columns, to);
+          }
+          tile += count;
         }
       }
-      for (int64_t tile = begin; tile < end;) {
-        const int64_t ty = tile / across, tx = tile % across, count = least(end - tile, across - tx);
-        const int64_t columns = least(4 * count, s.width - 4 * tx);
-        for (int i = 0; i < 4 && 4 * ty + i < s.height; i++) {
-          const int64_t place = (out * s.height + 4 * ty + i) * s.width + 4 * tx;
-          const float* row = rows[i] + 4 * (tile - begin);
-          if (around.residual == nullptr)
-            std::memcpy(y + place, row, sizeof(float) * columns);
-          else
-            add(row, around.residual + place, columns, y + place);
-        }
-        tile += count;
-      }
-    }
+    });
   }
 }
 

@@ -90,12 +90,20 @@ def norm_affine(
     threads: int = 1,
     more: Array | None = None,
     outputs: int = 2,
+    **attributes: int,
 ) -> list[Array]:
     """What NormAffine gives: factor and addend, and where a third output is asked for, the range of silu."""
     inputs: dict[str, Array | None] = {"x": x, "gain": gain, "shift": shift, "more": more}
     order = ("x", "gain", "shift", "more")
-    model = one_node("NormAffine", inputs, {}, order, outputs, groups=groups, epsilon=epsilon)
+    model = one_node("NormAffine", inputs, {}, order, outputs, groups=groups, epsilon=epsilon, **attributes)
     return run(model, inputs, threads)
+
+
+def affine(x: Array, scale: Array, offset: Array, threads: int = 1, **attributes: int) -> Array:
+    """What Affine gives."""
+    inputs = {"x": x, "scale": scale, "offset": offset}
+    (y,) = run(one_node("Affine", inputs, {}, tuple(inputs), **attributes), inputs, threads)
+    return y
 
 
 def linear(x: Array, weights: Array, bias: Array, threads: int = 1, **attributes: int) -> Array:
