@@ -147,7 +147,10 @@ def _gpus() -> list[str]:
 
 
 def _cpu_model() -> str:
-    return _cpuinfo("model name") or platform.processor() or platform.machine()
+    """The processor's name; with the numbers of its generation, because clouds call several "AMD EPYC"."""
+    name = _cpuinfo("model name") or platform.processor() or platform.machine()
+    family, model = _cpuinfo("cpu family"), _cpuinfo("model\t")
+    return f"{name} (family {family}, model {model})" if family and model else name
 
 
 def _instructions() -> list[str]:

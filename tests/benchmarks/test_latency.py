@@ -153,6 +153,14 @@ def test_this_machine_is_described() -> None:
     assert 10**7 < resident_bytes() <= peak_memory_bytes() * 1.1
 
 
+def test_processors_of_one_name_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    fields = {"model name": "AMD EPYC", "cpu family": "25", "model\t": "17"}
+    monkeypatch.setattr(machine, "_cpuinfo", lambda field: fields.get(field, ""))
+    assert hardware()["cpu"] == "AMD EPYC (family 25, model 17)"
+    del fields["cpu family"]  # as on ARM
+    assert hardware()["cpu"] == "AMD EPYC"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_others_that_compute_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "WATCHED_S", 1.0)
