@@ -57,7 +57,7 @@ def _agent(denoiser: InnerModelConfig, upsampler: InnerModelConfig) -> AgentConf
 def _freedoom() -> WorldRecipe:
     return WorldRecipe(
         name="freedoom",
-        title="Freedoom deathmatch arena",
+        title="A court with Freedoom's weapons",
         agent=_agent(
             InnerModelConfig(4, 256, (2, 2, 2), (64, 64, 96), (False, False, True), patch_size=2),
             # Patches of 2x2: 0.2 of the time that a U-Net over 150x280 pixels with 16 channels takes.

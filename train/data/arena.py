@@ -1,74 +1,117 @@
-"""The recorded place: ViZDoom's deathmatch map, dressed for learning.
+"""The recorded place: a walled court under an open sky, made for worlds that a small network can learn.
 
-The map's own script drops monsters without end, and its rooms hold guns that change what the number keys do.
-So the map is copied without its script, guns and one-off bonuses, one player start is put where the episode
-asks, and so many monsters as the episode wants stand in it from the start. Everything is drawn from the
-episode's seed. The WAD layout: a 12-byte header, then lumps, then a directory of 16-byte entries (offset,
-size, name).
+A network that paints 30x56 pixels and remembers four frames can keep a place whose every view tells where one
+stands. So the court has no room, corridor or doorway: from everywhere its four walls are in sight, each with a
+colour and a gate of its own, four pillars of four colours, and a pool in the middle. Nothing lies about that could be
+picked up, and nothing on the ground moves. The player's start and the monsters are drawn from the episode's seed.
+
+The map is text (UDMF 1.1) in a WAD: a 12-byte header, then lumps, then a directory of 16-byte entries (offset,
+size, name). Textures between TX_START and TX_END are PNG files; ZDoom builds the map's nodes itself.
 """
 
 from __future__ import annotations
 
-import re
 import struct
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from engine.errors import DiamondError
+from train.data.textures import PANEL_WIDTH, paint_textures
 
 Monsters = Literal["none", "few", "many"]
+Point = tuple[float, float]
 
-SCRIPT_LUMPS = ("BEHAVIOR", "SCRIPTS")
 PLAYER_START = 1
-REMOVED_THINGS = {
-    PLAYER_START,
-    *(2001, 2002, 2003, 2004, 2005, 2006, 82),  # guns: the keys 1 2 3 must always mean the same three
-    *(2014, 2015, 2018, 2019),  # bonuses and armour, which vanish when walked over
-}
 MONSTER_THINGS = (3004, 9)  # zombieman, shotgun guy
-LIGHT_LEVEL = 255  # 210 in the original: brighter walls survive being painted 30 pixels high
-WALL_HEIGHT = 160  # map units; 268 in the original, too high for the sky to be seen
-WALL_TEXTURES = {"north": "STWALL", "east": "COMPBLUE", "south": "STARG1", "west": "STONEW5"}
-STEP_TEXTURE = "STONE2"
-FLOORS = {"CEIL3_3": "RROCK20", "BLOOD1": "FWATER1", "BFALL1": "FLOOR0_1"}
-MAP_INFO = b'map MAP01 "The court"\n{\nsky1 = "P-SKY1"\n}\n'  # bright clouds over hills
-KEEP_EVERY = 3  # one item in three stays, as landmarks
-COURT = (96.0, 928.0)  # the square court inside its walls, in map units, x and y
-POOL_CENTRE, POOL_RADIUS = (512.0, 512.0), 170.0
+LIGHT_LEVEL = 255
+WALL_HEIGHT = 144  # map units; the sky's hills show above it
+HALF = 4 * PANEL_WIDTH  # from the middle to a wall, map units
+PILLAR_DISTANCE, PILLAR_HALF = 216.0, 32.0  # of a pillar's middle from both axes, and half its width
+POOL_RADIUS = 112.0
+CLEARANCE = 40.0  # of a start from walls and pillars; the player is 16 units wide on each side
+APART = 300.0  # nobody at arm's length in the first frame
+MAP_INFO = b'map MAP01 "The court"\n{\nsky1 = "HILLS"\n}\n'
 
 
 @dataclass(frozen=True)
 class Spot:
-    """Where something stands, in map units, and where it looks."""
+    """Where something stands, in map units from the court's middle, and where it looks."""
 
     x: float
     y: float
     angle: int  # degrees, anticlockwise from east
 
 
-def dress_map(wad: bytes, rng: np.random.Generator, monsters: Monsters) -> bytes:
-    """The WAD with its map rewritten for one episode. DiamondError if it is not the map this module knows."""
-    lumps = _read_lumps(wad)
-    names = [name for name, _ in lumps]
-    if "TEXTMAP" not in names:
-        raise DiamondError(
-            "deathmatch.wad: holds no TEXTMAP",
-            expected="the map that ships with vizdoom 1.3",
-            fix="Install vizdoom 1.3 afresh.",
+class MapText:
+    """UDMF text, grown wall by wall. Every wall shows its face to the right of its direction."""
+
+    def __init__(self) -> None:
+        self._vertices: list[Point] = []
+        self._sides: list[str] = []
+        self._lines: list[str] = []
+        self._others: list[str] = []
+
+    def sector(self, floor: str) -> None:
+        """One more sector under the open sky, on this ground."""
+        self._others.append(
+            f'sector {{ heightfloor=0; heightceiling={WALL_HEIGHT}; texturefloor="{floor}"; '
+            f'textureceiling="F_SKY1"; lightlevel={LIGHT_LEVEL}; }}'
         )
-    dressed = [
-        (
-            name,
-            _dress_text(data.decode("latin-1"), rng, monsters).encode("latin-1")
-            if name == "TEXTMAP"
-            else data,
-        )
-        for name, data in lumps
-        if name not in SCRIPT_LUMPS
+
+    def wall(self, start: Point, end: Point, texture: str, sector: int) -> None:
+        """A solid wall."""
+        side = self._side(f'sector={sector}; texturemiddle="{texture}";')
+        self._line(start, end, f"sidefront={side}; blocking=true;")
+
+    def border(self, start: Point, end: Point, right: int, left: int) -> None:
+        """Where two sectors meet without a wall."""
+        front, back = self._side(f"sector={right};"), self._side(f"sector={left};")
+        self._line(start, end, f"sidefront={front}; sideback={back}; twosided=true;")
+
+    def thing(self, kind: int, spot: Spot) -> None:
+        """Somebody, at every skill and in every kind of game."""
+        skills = " ".join(f"skill{level}=true;" for level in range(1, 6))
+        where = f"x={spot.x}; y={spot.y}; angle={spot.angle};"
+        self._others.append(f"thing {{ {where} type={kind}; single=true; dm=true; coop=true; {skills} }}")
+
+    def text(self) -> str:
+        vertices = [f"vertex {{ x={x}; y={y}; }}" for x, y in self._vertices]
+        return "\n".join(['namespace = "zdoom";', *vertices, *self._lines, *self._sides, *self._others, ""])
+
+    def _side(self, fields: str) -> int:
+        self._sides.append(f"sidedef {{ {fields} }}")
+        return len(self._sides) - 1
+
+    def _line(self, start: Point, end: Point, fields: str) -> None:
+        self._lines.append(f"linedef {{ v1={self._vertex(start)}; v2={self._vertex(end)}; {fields} }}")
+
+    def _vertex(self, point: Point) -> int:
+        if point not in self._vertices:
+            self._vertices.append(point)
+        return self._vertices.index(point)
+
+
+def arena_wad(rng: np.random.Generator, monsters: Monsters) -> bytes:
+    """The court as a WAD for one episode: the player's start and the monsters are drawn from `rng`."""
+    court = MapText()
+    court.sector("GROUND")
+    court.sector("POOL")
+    _build(court)
+    start = _spot(rng)
+    court.thing(PLAYER_START, start)
+    for _ in range(monster_count(rng, monsters)):
+        spot = _spot(rng)
+        while np.hypot(spot.x - start.x, spot.y - start.y) < APART:
+            spot = _spot(rng)
+        court.thing(int(rng.choice(MONSTER_THINGS)), spot)
+    lumps = [
+        ("ZMAPINFO", MAP_INFO),
+        ("MAP01", b""),
+        ("TEXTMAP", court.text().encode("ascii")),
+        ("ENDMAP", b""),
     ]
-    return _write_wad([("ZMAPINFO", MAP_INFO), *dressed])
+    return _write_wad([*lumps, ("TX_START", b""), *paint_textures(WALL_HEIGHT).items(), ("TX_END", b"")])
 
 
 def monster_count(rng: np.random.Generator, monsters: Monsters) -> int:
@@ -78,96 +121,40 @@ def monster_count(rng: np.random.Generator, monsters: Monsters) -> int:
     return 0 if monsters == "none" else 10
 
 
-def _dress_text(text: str, rng: np.random.Generator, monsters: Monsters) -> str:
-    text = _paint_sides(text)
-    text = re.sub(
-        r"sector[^{}]*\{([^{}]*)\}", lambda block: f"sector\n{{{_paint_sector(block.group(1))}}}", text
-    )
-    items = 0
-
-    def keep(block: re.Match[str]) -> str:
-        nonlocal items
-        kind = re.search(r"type=(\d+);", block.group(0))
-        if kind and int(kind.group(1)) in REMOVED_THINGS:
-            return ""
-        items += 1
-        return block.group(0) if items % KEEP_EVERY == 0 else ""
-
-    text = re.sub(r"thing[^{}]*\{[^{}]*\}", keep, text)
-    start, count = _spot(rng), monster_count(rng, monsters)
-    things = [_thing(PLAYER_START, start)]
-    while len(things) < 1 + count:
-        spot = _spot(rng)
-        if np.hypot(spot.x - start.x, spot.y - start.y) > 300:  # nobody at arm's length in the first frame
-            things.append(_thing(int(rng.choice(MONSTER_THINGS)), spot))
-    return text + "\n".join(things)
-
-
-def _paint_sector(fields: str) -> str:
-    """One sector: lighter, open to the sky except in the low doorways, floored with grass and water."""
-    for old, new in FLOORS.items():
-        fields = fields.replace(f'texturefloor="{old}"', f'texturefloor="{new}"')
-    if "heightceiling=70;" not in fields:
-        fields = fields.replace('textureceiling="CEIL4_1"', 'textureceiling="F_SKY1"')
-        fields = re.sub(r"heightceiling=\d+;", f"heightceiling={WALL_HEIGHT};", fields)
-    return re.sub(r"lightlevel=\d+;", f"lightlevel={LIGHT_LEVEL};", fields)
-
-
-def _paint_sides(text: str) -> str:
-    """Every wall takes its colour from the side of the court it stands on; the pool's steps are stone."""
-    vertices = [
-        (float(x), float(y)) for x, y in re.findall(r"vertex[^{}]*\{\s*x=([-\d.]+);\s*y=([-\d.]+);", text)
+def _build(court: MapText) -> None:
+    # Clockwise round the court, so that the walls face inwards: north, east, south, west.
+    corners = [(-HALF, HALF), (HALF, HALF), (HALF, -HALF), (-HALF, -HALF)]
+    for number, side in enumerate(("NORTH", "EAST", "SOUTH", "WEST")):
+        (x0, y0), (x1, y1) = corners[number], corners[(number + 1) % 4]
+        stops = [(x0 + (x1 - x0) * part, y0 + (y1 - y0) * part) for part in (0, 0.375, 0.625, 1)]
+        for start, end, texture in zip(stops, stops[1:], (side, f"{side[0]}GATE", side), strict=False):
+            court.wall(start, end, texture, 0)
+    for name, east, north in (("NE", 1, 1), ("NW", -1, 1), ("SW", -1, -1), ("SE", 1, -1)):
+        x, y, r = PILLAR_DISTANCE * east, PILLAR_DISTANCE * north, PILLAR_HALF
+        ring = [
+            (x - r, y - r),
+            (x + r, y - r),
+            (x + r, y + r),
+            (x - r, y + r),
+        ]  # anticlockwise: faces outwards
+        for start, end in zip(ring, [*ring[1:], ring[0]], strict=True):
+            court.wall(start, end, f"{name}PILLAR", 0)
+    angles = np.arange(16) * np.pi / 8
+    pool = [
+        (round(POOL_RADIUS * float(np.cos(a)), 1), round(POOL_RADIUS * float(np.sin(a)), 1)) for a in angles
     ]
-    texture_of_side: dict[int, str] = {}
-    for fields in re.findall(r"linedef[^{}]*\{([^{}]*)\}", text):
-        numbers = {key: int(value) for key, value in re.findall(r"(v1|v2|sidefront|sideback)=(\d+);", fields)}
-        (x1, y1), (x2, y2) = vertices[numbers["v1"]], vertices[numbers["v2"]]
-        texture = _wall_texture((x1 + x2) / 2 - POOL_CENTRE[0], (y1 + y2) / 2 - POOL_CENTRE[1])
-        for side in ("sidefront", "sideback"):
-            if side in numbers:
-                texture_of_side[numbers[side]] = texture
-    index = -1
-
-    def paint(block: re.Match[str]) -> str:
-        nonlocal index
-        index += 1
-        texture = texture_of_side.get(index, STEP_TEXTURE)
-        return re.sub(r'(texture(?:top|middle|bottom))="\w+"', rf'\1="{texture}"', block.group(0))
-
-    return re.sub(r"sidedef[^{}]*\{[^{}]*\}", paint, text)
-
-
-def _wall_texture(x: float, y: float) -> str:
-    """The texture of a wall whose middle lies at (x, y) from the pool's centre, in map units."""
-    if np.hypot(x, y) < 1.2 * POOL_RADIUS:
-        return STEP_TEXTURE
-    if abs(x) > abs(y):
-        return WALL_TEXTURES["east" if x > 0 else "west"]
-    return WALL_TEXTURES["north" if y > 0 else "south"]
+    for start, end in zip(pool, [*pool[1:], pool[0]], strict=True):
+        court.border(start, end, right=0, left=1)
 
 
 def _spot(rng: np.random.Generator) -> Spot:
-    """A place on the court's floor, clear of the walls and the sunken pool."""
+    """A place clear of walls and pillars."""
+    reach = HALF - CLEARANCE
     while True:
-        x, y = rng.uniform(*COURT, size=2)
-        if np.hypot(x - POOL_CENTRE[0], y - POOL_CENTRE[1]) > POOL_RADIUS:
-            return Spot(round(float(x), 1), round(float(y), 1), int(rng.integers(0, 360)))
-
-
-def _thing(kind: int, spot: Spot) -> str:
-    skills = "".join(f"skill{level}=true;" for level in range(1, 9))
-    classes = "".join(f"class{number}=true;" for number in range(1, 9))
-    where = f"x={spot.x};y={spot.y};angle={spot.angle};"
-    return f"\nthing\n{{\n{where}type={kind};single=true;dm=true;coop=true;{skills}{classes}\n}}\n"
-
-
-def _read_lumps(wad: bytes) -> list[tuple[str, bytes]]:
-    _, count, directory = struct.unpack_from("<4sii", wad)
-    lumps = []
-    for entry in range(count):
-        offset, size, name = struct.unpack_from("<ii8s", wad, directory + 16 * entry)
-        lumps.append((name.rstrip(b"\0").decode("ascii"), wad[offset : offset + size]))
-    return lumps
+        x, y = (float(value) for value in rng.uniform(-reach, reach, size=2))
+        beside = max(abs(abs(x) - PILLAR_DISTANCE), abs(abs(y) - PILLAR_DISTANCE))
+        if beside > PILLAR_HALF + CLEARANCE:
+            return Spot(round(x, 1), round(y, 1), int(rng.integers(0, 360)))
 
 
 def _write_wad(lumps: list[tuple[str, bytes]]) -> bytes:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from engine.actions import Action
 from engine.errors import DiamondError
-from train.data.arena import Monsters, dress_map
+from train.data.arena import Monsters, arena_wad
 
 TICS_PER_FRAME = 2
 FPS = 35 / TICS_PER_FRAME
@@ -114,13 +114,8 @@ class DoomGame:
         self._zoomed = False
         self._scratch = tempfile.TemporaryDirectory(prefix="diamond-doom-")
         home = Path(str(self._vizdoom.__file__)).parent
-        wad = dress_map(
-            (home / "scenarios" / "deathmatch.wad").read_bytes(),
-            np.random.default_rng(seed),
-            settings.monsters,
-        )
         scenario = Path(self._scratch.name) / "arena.wad"
-        scenario.write_bytes(wad)
+        scenario.write_bytes(arena_wad(np.random.default_rng(seed), settings.monsters))
         self._game = self._configure(home / "freedoom2.wad", scenario, seed)
         try:
             with contextlib.chdir(self._scratch.name):  # the engine leaves folders where it starts

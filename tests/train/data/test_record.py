@@ -1,5 +1,6 @@
 """Recording Freedoom: reproducible, valid, continued where it stopped, stopped without partial files."""
 
+import io
 import os
 import re
 import signal
@@ -10,16 +11,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from engine.actions import Action
 from engine.errors import DiamondError
-from train.data.arena import REMOVED_THINGS, dress_map, monster_count
+from train.data.arena import HALF, MONSTER_THINGS, PILLAR_DISTANCE, PILLAR_HALF, arena_wad, monster_count
 from train.data.doom import DoomGame, DoomSettings, View, crop_and_resize, load_vizdoom
 from train.data.episode import Episode
 from train.data.folder import episode_path, episode_paths, split_of
 from train.data.policy import INTENTS, Policy
 from train.data.record import ACTION_SPACE, RecordConfig, episode_seed, record, record_episode
 from train.data.report import stats, validate
+from train.data.textures import WALLS, paint_textures
 
 try:
     load_vizdoom()
@@ -167,16 +170,48 @@ def test_area_resizing_keeps_the_mean_and_averages_blocks():
     assert np.abs(halves - source.reshape(86, 2, 160, 2, 3).mean((1, 3))).max() <= 0.51
 
 
-def test_the_dressed_map_has_one_start_and_no_script():
-    import pathlib
-
-    wad = pathlib.Path(load_vizdoom().__file__).parent / "scenarios" / "deathmatch.wad"
-    dressed = dress_map(wad.read_bytes(), np.random.default_rng(0), "many")
-    kinds = [int(kind) for kind in re.findall(rb"type=(\d+);", dressed)]
+def test_the_map_has_one_start_and_the_monsters_asked_for():
+    wad = arena_wad(np.random.default_rng(0), "many")
+    kinds = [int(kind) for kind in re.findall(rb"type=(\d+);", wad)]
     assert kinds.count(1) == 1
-    assert not set(kinds) & (REMOVED_THINGS - {1})
-    assert sum(kind in (9, 3004) for kind in kinds) == 10
-    assert b"BEHAVIOR" not in dressed
+    assert sum(kind in MONSTER_THINGS for kind in kinds) == 10
+    assert len(kinds) == 11  # nothing to pick up
+    alone = arena_wad(np.random.default_rng(0), "none")
+    assert [int(kind) for kind in re.findall(rb"type=(\d+);", alone)] == [1]
+
+
+def test_every_texture_of_the_map_is_in_its_file_and_painted_whole():
+    wad = arena_wad(np.random.default_rng(0), "none")
+    used = set(re.findall(rb'texture(?:middle|floor)="(\w+)"', wad)) | {b"HILLS"}
+    textures = paint_textures(144)
+    assert used == {name.encode() for name in textures}
+    sizes = {name: Image.open(io.BytesIO(png)).size for name, png in textures.items()}
+    assert sizes["HILLS"] == (1024, 128)
+    assert all(sizes[name] == (112, 144) for name in WALLS)
+    assert all(wad.count(png) == 1 for png in textures.values())
+
+
+def test_nobody_starts_in_a_wall_or_a_pillar():
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        wad = arena_wad(rng, "none")
+        (found,) = re.findall(rb"thing \{ x=([-\d.]+); y=([-\d.]+);", wad)
+        x, y = (abs(float(value)) for value in found)
+        assert max(x, y) <= HALF - 32
+        assert max(abs(x - PILLAR_DISTANCE), abs(y - PILLAR_DISTANCE)) > PILLAR_HALF + 16
+
+
+def test_every_side_of_the_court_is_seen_from_its_middle():
+    """The engine finds the textures: from one spot, four directions show four dominant colours at the horizon."""
+    with DoomGame(DoomSettings(monsters="none"), seed=3) as game:
+        colours = []
+        for _ in range(4):
+            screen = game.view().screen
+            colours.append(np.median(screen[78:90].reshape(-1, 3), axis=0))
+            for _ in range(9):
+                game.act(Action(mouse_dx=200))
+    apart = [np.abs(a - b).max() for i, a in enumerate(colours) for b in colours[i + 1 :]]
+    assert min(apart) > 30
 
 
 def test_few_monsters_means_often_none_and_never_more_than_three():
