@@ -22,6 +22,7 @@ from train.data.textures import PANEL_WIDTH, paint_textures
 Monsters = Literal["none", "few", "many"]
 Point = tuple[float, float]
 
+NAME = "panelled court"  # in recordings: older ones are of ViZDoom's deathmatch map, and name none
 PLAYER_START = 1
 MONSTER_THINGS = (3004, 9)  # zombieman, shotgun guy
 LIGHT_LEVEL = 255

@@ -22,7 +22,7 @@ import numpy as np
 
 from engine.actions import KEYBOARD_MOUSE_51, ActionSpace
 from engine.errors import DiamondError
-from train.data.arena import Monsters
+from train.data.arena import NAME, Monsters
 from train.data.doom import FPS, KEY_LABELS, DoomGame, DoomSettings, crop_and_resize, load_vizdoom
 from train.data.episode import JPEG_QUALITY, Episode, EpisodeMeta, write_episode
 from train.data.folder import (
@@ -94,6 +94,7 @@ class RecordConfig:
                 "frames": self.frames,
                 "test_fraction": self.test_fraction,
                 "monsters": self.monsters,
+                "map": NAME,
             }
             | ({"blind": self.blind} if self.blind else {}),  # absent from recordings older than it
         )

@@ -18,7 +18,7 @@ from engine.errors import DiamondError
 from train.data.arena import HALF, MONSTER_THINGS, PILLAR_DISTANCE, PILLAR_HALF, arena_wad, monster_count
 from train.data.doom import DoomGame, DoomSettings, View, crop_and_resize, load_vizdoom
 from train.data.episode import Episode
-from train.data.folder import episode_path, episode_paths, split_of
+from train.data.folder import episode_path, episode_paths, split_of, write_dataset_info
 from train.data.policy import INTENTS, Policy
 from train.data.record import ACTION_SPACE, RecordConfig, episode_seed, record, record_episode
 from train.data.report import stats, validate
@@ -81,6 +81,15 @@ def test_a_recording_is_continued_and_a_broken_file_made_anew(recording, tmp_pat
 def test_another_recording_in_the_same_folder_is_refused(recording):
     with pytest.raises(DiamondError, match="seed 0 there, 1 asked for"):
         record(replace(recording, seed=1))
+
+
+def test_a_recording_of_the_older_map_is_not_continued(tmp_path):
+    config = RecordConfig(tmp_path, episodes=1, frames=2)
+    older = {name: value for name, value in config.info.recorder.items() if name != "map"}
+    write_dataset_info(tmp_path, replace(config.info, recorder=older))
+    with pytest.raises(DiamondError, match="map None there, 'panelled court' asked for"):
+        record(config)
+    assert episode_paths(tmp_path) == []
 
 
 def test_nothing_is_left_in_the_working_directory(recording, tmp_path, monkeypatch):
