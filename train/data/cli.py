@@ -11,10 +11,10 @@ import typer
 from tqdm import tqdm
 
 from engine.errors import DiamondError, run_cli
-from train.data.arena import Monsters
 from train.data.container import write_atomically
 
 if TYPE_CHECKING:
+    from train.data.arena import Monsters
     from train.data.report import Stats
 
 BROKEN_SHOWN = 20
@@ -46,7 +46,7 @@ def record_freedoom(
     from train.data.record import RecordConfig, record
 
     config = RecordConfig(
-        out.absolute(), episodes, frames, seed, workers, test_fraction, cast(Monsters, monsters), blind
+        out.absolute(), episodes, frames, seed, workers, test_fraction, cast("Monsters", monsters), blind
     )
     with tqdm(total=episodes * frames, unit=" frames", unit_scale=True, desc=out.name) as bar:
 
