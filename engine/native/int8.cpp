@@ -298,7 +298,11 @@ void linear(const float* x, int64_t rows, int64_t inputs, const void* packed, co
     const float largest = std::max(-low, high), step = largest / std::min<int64_t>(32767, 32767 * 8192 / bytes);
     row_steps[row] = std::isfinite(step) ? step : std::numeric_limits<float>::quiet_NaN();
     if (!std::isfinite(step) || step == 0) continue;
-    for (int64_t i = 0; i < inputs; i++) levels[row * bytes + i] = static_cast<int16_t>(std::nearbyint(from[i] / step));
+    for (int64_t i = 0; i < inputs; i += L) {
+      const __mmask16 here = i + L <= inputs ? 0xffff : first_lanes(inputs - i);
+      const __m512 value = _mm512_div_ps(_mm512_maskz_loadu_ps(here, from + i), _mm512_set1_ps(step));
+      _mm512_mask_cvtepi32_storeu_epi16(levels.data() + row * bytes + i, here, _mm512_cvtps_epi32(value));
+    }
   }
   for (int64_t m = first; m < last; m++) {
     const auto* of = static_cast<const int8_t*>(packed) + m * bytes;
