@@ -18,6 +18,7 @@ RGB = tuple[int, int, int]
 PANEL_WIDTH = 112  # map units from seam to seam
 SEAM, TRIM, SKIRTING = 8, 18, 14  # map units
 SHADE = 0.45  # of the wall's colour: seams and skirting
+SPARE = 16  # rows below the foot of a wall: the engine at times reads one too many, and what lies in memory would show
 # What is left to see where a wall fills the view: a rail at the height of the eye, a groove in the middle of a panel.
 RAIL, GROOVE = slice(44, 52), 3  # map units above the ground; map units wide
 FAINT_SHADE = 0.75
@@ -53,17 +54,20 @@ PILLARS: dict[str, RGB] = {
 
 
 def paint_textures(wall_height: int) -> dict[str, bytes]:
-    """Every texture of the court as PNG, by the name that the map calls it by (8 letters at most)."""
-    pictures: dict[str, NDArray[np.uint8]] = {
-        "GROUND": _ground(),
-        "POOL": np.tile(np.array(POOL, np.uint8), (64, 64, 1)),
-        "HILLS": _sky(),
-    }
+    """Every texture of the court as PNG, by the name that the map calls it by (8 letters at most).
+
+    Those of walls are `wall_height` + SPARE rows high.
+    """
+    walls: dict[str, NDArray[np.uint8]] = {}
     for side, paint in WALLS.items():
-        pictures[side] = _panels(paint, wall_height, PANEL_WIDTH)
-        pictures[f"{side[0]}GATE"] = _gate(paint, wall_height, 2 * PANEL_WIDTH)
+        walls[side] = _panels(paint, wall_height, PANEL_WIDTH)
+        walls[f"{side[0]}GATE"] = _gate(paint, wall_height, 2 * PANEL_WIDTH)
     for name, colour in PILLARS.items():
-        pictures[name] = _panels(Paint(colour, (223, 223, 223), colour), wall_height, 64)
+        walls[name] = _panels(Paint(colour, (223, 223, 223), colour), wall_height, 64)
+    pictures = {name: np.pad(wall, ((0, SPARE), (0, 0), (0, 0)), mode="edge") for name, wall in walls.items()}
+    pictures["GROUND"] = _ground()
+    pictures["POOL"] = np.tile(np.array(POOL, np.uint8), (64, 64, 1))
+    pictures["HILLS"] = _sky()
     return {name: _png(picture) for name, picture in pictures.items()}
 
 
