@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.bends import Bends, bends
 from benchmarks.figures import gradient, grey
 
 Pixels = npt.NDArray[np.uint8]
@@ -28,6 +29,7 @@ IN_A_ROW = 15  # frames, nearly a second at 17.5 frames a second
 EDGE_LEVELS = 8  # grey levels between neighbours that make an edge
 QUANTILES = 32  # of each colour channel
 TURNED_UNITS = 20  # mouse units in a frame, from which on the picture has to move
+BENDS_EVERY = 10  # frames; lines of neighbouring frames are the same lines
 
 
 @dataclass(frozen=True)
@@ -130,11 +132,13 @@ class Log:
     Attributes:
         flags: by detector, an entry a frame; entry 0 is frame 1.
         gradients: of every frame, grey levels.
+        bends: of the lines in every `BENDS_EVERY`-th frame.
     """
 
     limits: Limits
     flags: dict[str, list[Flag]] = field(default_factory=lambda: {name: [] for name in DETECTORS})
     gradients: list[float] = field(default_factory=list)
+    bends: Bends = field(default_factory=Bends)
 
     def see(self, picture: Pixels, before: Pixels | None, turned: bool) -> None:
         """One more frame, uint8 RGB (H, W, 3).
@@ -148,6 +152,8 @@ class Log:
         look = Look.of(picture)
         for name, flag in self.limits.flags(look, moved).items():
             self.flags[name].append(flag)
+        if len(self.gradients) % BENDS_EVERY == 0:
+            self.bends += bends(picture)
         self.gradients.append(look.gradient)
 
     def to_json(self) -> dict[str, Mapping[str, int | None]]:

@@ -7,8 +7,9 @@
 `benchmarks/wandering.py` plays; from every spawn another script, drawn from one seed. `benchmarks/detectors.py` says
 what counts as frozen, flat, mush and off colour, with limits from the held-out recordings under `--data`, else from the
 spawns. Recordings of a player who does not look where it goes, under `--blind`, are judged by the same limits: so much
-of the game itself is flat for who walks into walls. The sheet has a row a spawn, and in it the frames 0, 16, 64, 125,
-250, 500, 750 and 1000. Straight walls and a weapon that stays a weapon are for eyes: look at the sheet.
+of the game itself is flat for who walks into walls. `benchmarks/bends.py` says how straight lines are, in imagined and
+in real frames. The sheet has a row a spawn, and in it the frames 0, 16, 64, 125, 250, 500, 750 and 1000. A weapon that
+stays a weapon is for eyes: look at the sheet.
 """
 
 import json
@@ -49,7 +50,7 @@ def run(
     """Play long from every spawn, and watch."""
     from benchmarks import machine
     from benchmarks.configuration import Config
-    from benchmarks.long_play import endure, filled, line, reference, summary, totals, watch
+    from benchmarks.long_play import endure, filled, line, lines, reference, summary, totals, watch
     from benchmarks.progress import say
     from benchmarks.results import keep
     from benchmarks.sheets import write_sheet
@@ -81,14 +82,19 @@ def run(
             "imagined": totals([rollout.log for rollout in rollouts]),
             "real": totals(real) if real else None,
             "blind": totals(walked_blind) if walked_blind else None,
+            "bends": {
+                "imagined": lines([rollout.log for rollout in rollouts]),
+                "real": lines(real) if real else None,
+                "blind": lines(walked_blind) if walked_blind else None,
+            },
             "spawns": [rollout.to_json() for rollout in rollouts],
         }
     report["seconds"] = round(time.perf_counter() - began, 1)
-    print("\n" + summary("imagined", report["imagined"]))
-    if report["real"]:
-        print(summary("real play, the control", report["real"]))
-    if report["blind"]:
-        print(summary("real play of the blind", report["blind"]))
+    print()
+    names = {"imagined": "imagined", "real": "real play, the control", "blind": "real play of the blind"}
+    for key, words in names.items():
+        if report[key]:
+            print(summary(words, report[key], report["bends"][key]))
     if json_file is not None:
         keep(report, json_file)
     if sheet is not None:

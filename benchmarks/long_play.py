@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.bends import BENT, CHORD, Bends
 from benchmarks.detectors import DETECTORS, IN_A_ROW, Limits, Log, Pixels
 from benchmarks.held_out import held_out
 from benchmarks.limits import control, from_recordings, from_spawns, turned
@@ -44,6 +45,7 @@ class Endured:
             "frames": len(gradients),
             "refusal": self.refusal,
             "detectors": self.log.to_json(),
+            "bends": self.log.bends.to_json(),
             "sharpness": [round(float(np.mean(part)) / self.log.limits.gradient, 3) for part in parts],
         }
 
@@ -78,6 +80,11 @@ def totals(logs: Sequence[Log]) -> dict[str, dict[str, Any]]:
         found[name] = {key: sum(row[key] or 0 for row in rows) for key in ("judged", "fired", "alarms")}
         found[name] |= {"rollouts": len(firsts), "first": min(firsts, default=None)}
     return found
+
+
+def lines(logs: Sequence[Log]) -> dict[str, float | int | None]:
+    """How straight the lines of several rollouts are, see `Bends.to_json`."""
+    return sum((log.bends for log in logs), Bends()).to_json()
 
 
 def reference(bundle: Bundle, data: Path | None, say: Callable[[str], None]) -> tuple[Limits, list[Log]]:
@@ -118,12 +125,16 @@ def line(rollout: Endured) -> str:
     return f"spawn {rollout.spawn}: {', '.join(words)}; sharpness {rollout.to_json()['sharpness']}{ended}"
 
 
-def summary(what: str, found: dict[str, dict[str, Any]]) -> str:
-    """One line for several rollouts."""
+def summary(what: str, found: dict[str, dict[str, Any]], bent: dict[str, float | int | None]) -> str:
+    """One line for several rollouts: their `totals` and their `lines`."""
     words = [
         f"{name} {row['fired']} of {row['judged']} frames, {row['alarms']} alarms in {row['rollouts']} rollouts"
         for name, row in found.items()
     ]
+    if bent["points"]:
+        words.append(
+            f"lines bend by {bent['mean_px']} px in {CHORD:.0f}, {bent['bent']:.0%} of them by more than {BENT}"
+        )
     return f"{what}: " + "; ".join(words)
 
 
