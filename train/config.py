@@ -43,9 +43,6 @@ class NetworkTraining:
     start_fraction: float = (
         0.0  # of the rows, given pure noise at the default preset's first level, as in play
     )
-    imagined_fraction: float = (
-        0.0  # upsampler: of the rows, whose low-res frame the denoiser paints (train/imagined.py)
-    )
     distil: str = ""  # upsampler: a preset, whose several steps those rows learn to do in one
     distil_after: float = 0.0  # fraction of the steps before that begins
     focus_fraction: float = 0.0  # of the rows, whose newest action holds one of `focus_keys`
@@ -74,7 +71,6 @@ class NetworkTraining:
             "rollout_after",
             "rollout_fraction",
             "start_fraction",
-            "imagined_fraction",
             "distil_after",
             "focus_fraction",
             "opening_fraction",

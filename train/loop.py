@@ -22,7 +22,6 @@ from engine.schedule import SamplerConfig
 from train.checkpoint import RunInfo, load_checkpoint, save_checkpoint
 from train.config import NetworkTraining
 from train.distil import Teacher, teacher_sampler
-from train.imagined import Imagination
 from train.loss import PlayStart, SigmaDistribution, denoising_loss
 from train.model import Denoiser
 from train.optimizer import MuonAndAdamW, OptimizerConfig, make_optimizer
@@ -69,7 +68,6 @@ def train_network(
     network_cfg = getattr(info.recipe.agent, name)
     sampler = info.recipe.presets[info.recipe.default_preset][name]
     taught = teacher_sampler(info.recipe, name)
-    imagination = Imagination.of(run_dir, info, name, device)
     micro_batches = group.micro_batches(cfg.grad_accumulation)
     folder = run_dir / name
     torch.manual_seed(cfg.seed)
@@ -93,7 +91,6 @@ def train_network(
     for line in skipped:
         say(f"skipped {line}")
     history = network_cfg.inner_model.num_steps_conditioning
-    lead = 0 if imagination is None else max(0, imagination.history - history)
     focuses = []
     if cfg.focus_fraction > 0:
         focuses += focus_on(episodes, info.action_space, cfg.focus_keys, cfg.focus_fraction)
@@ -101,7 +98,7 @@ def train_network(
         focuses.append(openings(episodes, cfg.opening_fraction))
     samplers = {
         extra: SegmentSampler(
-            episodes, lead + history + 1 + extra, cfg.batch_size, cfg.seed, network_cfg.is_upsampler, focuses
+            episodes, history + 1 + extra, cfg.batch_size, cfg.seed, network_cfg.is_upsampler, focuses
         )
         for extra in {0, cfg.autoregressive_steps}
     }
@@ -150,7 +147,7 @@ def train_network(
                 else:
                     batch = samplers[extra].batch(index)
                 with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=cfg.bf16):
-                    loss = batch_loss(network, batch, cfg, index, device, sampler, teacher, imagination)
+                    loss = batch_loss(network, batch, cfg, index, device, sampler, teacher)
                 (loss / cfg.grad_accumulation).backward()
                 if rolling and sampler is not None:
                     pools[micro].advance(imagine(ema, sampler, imagined, cfg, index, device), step)
@@ -202,10 +199,9 @@ def batch_loss(
     device: str,
     sampler: SamplerConfig | None = None,
     teacher: Teacher | None = None,
-    imagination: Imagination | None = None,
 ) -> Tensor:
-    """The loss of micro-batch `index`, whose draws depend on (seed, index) alone. `sampler` is how play begins,
-    `teacher` what paints the frames to come of it, if not the recording, and `imagination` what paints low-res frames.
+    """The loss of micro-batch `index`, whose draws depend on (seed, index) alone. `sampler` is how play begins, and
+    `teacher` what paints the frames to come of it, if not the recording.
     """
     generator = torch.Generator(device).manual_seed(cfg.seed * 1_000_003 + index)
 
@@ -223,31 +219,16 @@ def batch_loss(
         actions = batch.actions.to(device)
         return denoising_loss(network, low_res, actions, valid, draw, sigmas, history_sigmas, start=start)
     full_res = to_unit(batch.full_res.to(device))
-    shown = low_res  # what the upsampler is to enlarge
-    if imagination is not None:
-        history = network.cfg.inner_model.num_steps_conditioning
-        predicted = full_res.shape[1] - max(history, imagination.history)
-        painted = imagination(
-            low_res, batch.actions.to(device), valid, predicted, cfg.seed * 1_000_003 + index
-        )
-        last = slice(-(history + predicted), None)
-        full_res, low_res, valid = full_res[:, last], low_res[:, last], valid[:, last]
-        shown = torch.cat((low_res[:, :history], painted), dim=1)
-    videos = [full_res, network.enlarge(shown.flatten(0, 1)).unflatten(0, shown.shape[:2])]
-    if shown is not low_res:
-        videos.append(network.enlarge(low_res.flatten(0, 1)).unflatten(0, low_res.shape[:2]))
-    if videos[1].shape != full_res.shape:
-        sizes = [tuple(video.shape[-2:]) for video in videos]
+    enlarged = network.enlarge(low_res.flatten(0, 1)).unflatten(0, low_res.shape[:2])
+    if enlarged.shape != full_res.shape:
         raise DiamondError(
-            f"full-res frames are {sizes[0]}, the enlarged low-res ones {sizes[1]}",
+            f"full-res frames are {tuple(full_res.shape[-2:])}, the enlarged low-res ones {tuple(enlarged.shape[-2:])}",
             expected=f"full-res frames {network.cfg.upsampling_factor} times as large as the low-res ones",
         )
     if cfg.crop is not None:
-        videos = random_crops(videos, cfg.crop, network.cfg.upsampling_factor or 1, (cfg.seed, index))
-    full_res, enlarged, *recorded = videos
-    return denoising_loss(
-        network, full_res, None, valid, draw, sigmas, history_sigmas, enlarged, start, *recorded
-    )
+        factor = network.cfg.upsampling_factor or 1
+        full_res, enlarged = random_crops(full_res, enlarged, cfg.crop, factor, (cfg.seed, index))
+    return denoising_loss(network, full_res, None, valid, draw, sigmas, history_sigmas, enlarged, start)
 
 
 def imagine(
