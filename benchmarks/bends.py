@@ -19,10 +19,8 @@ Plane = npt.NDArray[np.float64]
 CHORD = 32.0  # pixels
 BENT = 0.75  # pixels of sagitta, from which on a point counts as bent
 UPPER = 0.73  # of the height: below is the weapon, whose outline is round
-SMOOTHING, NEIGHBOURHOOD = (
-    1.5,
-    2.0,
-)  # standard deviations of Gaussians, pixels: of the grey, of the structure tensor
+SMOOTHING = 1.5  # pixels, standard deviation of the Gaussian over the grey
+NEIGHBOURHOOD = 2.0  # the same over the structure tensor
 REACH = 3.0  # how far aside a partner is looked for, pixels
 PIXEL = 2  # places a pixel that are looked at
 FAINTEST = 4.0  # grey levels a pixel, the least gradient of an edge
@@ -73,6 +71,7 @@ def sagittas(picture: npt.NDArray[np.uint8]) -> Plane:
     )
     doubled = np.arctan2(2 * mixed, across - along)  # twice the angle of the edge's normal
     ny, nx = np.sin(doubled / 2), np.cos(doubled / 2)
+    cosine, sine = np.cos(doubled), np.sin(doubled)
 
     lowest = int(UPPER * len(plane))
     ys, xs = np.mgrid[:lowest, : plane.shape[1]]
@@ -91,15 +90,12 @@ def sagittas(picture: npt.NDArray[np.uint8]) -> Plane:
         best = profile[PIXEL:-PIXEL].argmax(axis=0) + PIXEL
         around = (np.take_along_axis(profile, best[None] + k, axis=0)[0] for k in (-PIXEL, 0, PIXEL))
         offset = aside[best] + _peak(*around)
-        there = _at(np.cos(doubled), py + offset * n[0], px + offset * n[1])
-        there_too = _at(np.sin(doubled), py + offset * n[0], px + offset * n[1])
-        agreement = there * np.cos(doubled[y, x]) + there_too * np.sin(
-            doubled[y, x]
-        )  # cosine of twice the turn
+        there = py + offset * n[0], px + offset * n[1]
+        twice_the_turn = _at(cosine, *there) * cosine[y, x] + _at(sine, *there) * sine[y, x]  # its cosine
         kept &= (py >= 0) & (py < lowest) & (px >= 0) & (px <= plane.shape[1] - 1)
         kept &= profile.argmax(axis=0) == best  # else the edge is further off
         kept &= profile.max(axis=0) > WEAKEST * slope[y, x]
-        kept &= agreement > np.cos(np.radians(2 * TURN))
+        kept &= twice_the_turn > np.cos(np.radians(2 * TURN))
         offsets.append(offset)
     middle = _peak(*(_at(slope, y + s * n[0], x + s * n[1]) for s in (-1, 0, 1)))
     return np.abs((offsets[0] + offsets[1]) / 2 - middle)[kept]
