@@ -1,12 +1,14 @@
 """A run that begins from trained weights, those of a world or of another run, instead of random ones.
 
 Only the weights are taken up, the averaged ones; the optimiser begins anew, at step 0. Settings, data and seed are
-the new run's own.
+the new run's own. A recipe with more channels takes up weights of fewer: they grow (train/growth.py).
 """
 
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import torch
 
 from engine.actions import ActionSpace
 from engine.bundle import Bundle
@@ -14,6 +16,7 @@ from engine.catalog import resolve
 from engine.errors import DiamondError
 from train.checkpoint import RunInfo, load_average, read_run, save_checkpoint
 from train.from_world import load_network
+from train.growth import can_grow, grow
 from train.loop import state_of
 from train.model import AgentConfig, Denoiser, DenoiserConfig
 from train.optimizer import OptimizerConfig, make_optimizer
@@ -49,7 +52,7 @@ class Beginning:
             own, there = getattr(info.recipe.agent, name), getattr(self.agent, name)
             if there is None:
                 raise DiamondError(f"--from {self.source}: has no {name}", fix="--only denoiser")
-            if own != there:
+            if own != there and not can_grow(there, own):
                 raise DiamondError(
                     f"--from {self.source}: its {name} has {_differences(there, own)}",
                     expected=f"as in the recipe {info.recipe.name}",
@@ -66,11 +69,16 @@ class Beginning:
         self._check(info, names)
         loaded = {}
         for name in names:
-            network = Denoiser(getattr(info.recipe.agent, name), info.recipe.agent.num_actions)
+            own, there = getattr(info.recipe.agent, name), getattr(self.agent, name)
+            network = Denoiser(there, info.recipe.agent.num_actions)
             if self._run is None:
                 load_network(self._world, name, network)
             else:
                 load_average(self._run / name, network)
+            if own != there:
+                torch.manual_seed(getattr(info.recipe, name).seed)
+                narrow, network = network, Denoiser(own, info.recipe.agent.num_actions)
+                grow(narrow, network)
             loaded[name] = network
         return loaded
 
