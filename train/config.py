@@ -43,6 +43,7 @@ class NetworkTraining:
     start_fraction: float = (
         0.0  # of the rows, given pure noise at the default preset's first level, as in play
     )
+    low_res_noise: float = 0.0  # upsampler: the most noise on the frames that it enlarges, a deviation
     distil: str = ""  # upsampler: a preset, whose several steps those rows learn to do in one
     distil_after: float = 0.0  # fraction of the steps before that begins
     focus_fraction: float = 0.0  # of the rows, whose newest action holds one of `focus_keys`
@@ -71,6 +72,7 @@ class NetworkTraining:
             "rollout_after",
             "rollout_fraction",
             "start_fraction",
+            "low_res_noise",
             "distil_after",
             "focus_fraction",
             "opening_fraction",

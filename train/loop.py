@@ -219,16 +219,38 @@ def batch_loss(
         actions = batch.actions.to(device)
         return denoising_loss(network, low_res, actions, valid, draw, sigmas, history_sigmas, start=start)
     full_res = to_unit(batch.full_res.to(device))
-    enlarged = network.enlarge(low_res.flatten(0, 1)).unflatten(0, low_res.shape[:2])
-    if enlarged.shape != full_res.shape:
+    low_res_frames = [low_res]
+    if cfg.low_res_noise > 0:  # the network sees these, a teacher the others
+        low_res_frames.insert(0, noisy_low_res(low_res, cfg.low_res_noise, generator))
+    videos = [full_res, *(_enlarged(network, frames) for frames in low_res_frames)]
+    if videos[1].shape != full_res.shape:
+        sizes = [tuple(video.shape[-2:]) for video in videos]
         raise DiamondError(
-            f"full-res frames are {tuple(full_res.shape[-2:])}, the enlarged low-res ones {tuple(enlarged.shape[-2:])}",
+            f"full-res frames are {sizes[0]}, the enlarged low-res ones {sizes[1]}",
             expected=f"full-res frames {network.cfg.upsampling_factor} times as large as the low-res ones",
         )
     if cfg.crop is not None:
-        factor = network.cfg.upsampling_factor or 1
-        full_res, enlarged = random_crops(full_res, enlarged, cfg.crop, factor, (cfg.seed, index))
-    return denoising_loss(network, full_res, None, valid, draw, sigmas, history_sigmas, enlarged, start)
+        videos = random_crops(videos, cfg.crop, network.cfg.upsampling_factor or 1, (cfg.seed, index))
+    full_res, enlarged, *clean = videos
+    return denoising_loss(
+        network, full_res, None, valid, draw, sigmas, history_sigmas, enlarged, start, *clean
+    )
+
+
+def _enlarged(network: Denoiser, low_res: Tensor) -> Tensor:
+    return network.enlarge(low_res.flatten(0, 1)).unflatten(0, low_res.shape[:2])
+
+
+def noisy_low_res(low_res: Tensor, most: float, generator: torch.Generator) -> Tensor:
+    """Low-res frames (B, T, C, h, w) in [-1, 1] with white noise of a deviation from 0 to `most`, drawn a row, clamped.
+
+    An upsampler that saw only recorded frames, exact to a grey level, paints a denoiser's errors as faithfully as
+    edges; from noisy ones it learns what is straight (Ho 2022, "Cascaded Diffusion Models", sec. 4.2). It is not told
+    how much noise there is. Not in the published training.
+    """
+    level = most * torch.rand((len(low_res), 1, 1, 1, 1), generator=generator, device=low_res.device)
+    noise = torch.randn(low_res.shape, generator=generator, device=low_res.device)
+    return (low_res + level * noise).clamp(-1, 1)
 
 
 def imagine(

@@ -76,6 +76,7 @@ def denoising_loss(
     history_sigmas: SigmaDistribution,
     enlarged: Tensor | None = None,
     start: PlayStart | None = None,
+    clean: Tensor | None = None,
 ) -> Tensor:
     """Mean loss over the predicted frames of a batch of segments.
 
@@ -84,6 +85,7 @@ def denoising_loss(
         for the upsampler. valid: bool (B, T), False where a segment was padded. sigmas, history_sigmas: noise levels of
         the predicted frame and of its history (published: the same distribution). enlarged: for the upsampler, the
         bicubic enlargement of the low-res frames, same shape as frames. start: rows that begin where play begins.
+        clean: the enlargement of the low-res frames before noise was added, for a teacher; None if there was none.
     """
     cfg = denoiser.cfg
     history_length = cfg.inner_model.num_steps_conditioning
@@ -98,7 +100,9 @@ def denoising_loss(
         if cfg.noise_previous_obs:
             sigma_cond = history_sigmas.sample(B, draw)
             history = add_noise(history, sigma_cond, cfg.sigma_offset_noise, draw)
+        taught_from = history
         if enlarged is not None:
+            taught_from = torch.cat((history, (enlarged if clean is None else clean)[:, t]), dim=1)
             history = torch.cat((history, enlarged[:, t]), dim=1)
 
         sigma = sigmas.sample(B, draw)
@@ -108,7 +112,7 @@ def denoising_loss(
             sigma, noisy, chosen = start.mix_in(sigma, noisy, draw)
             if start.teach is not None and chosen.any():
                 target_frame = target_frame.clone()
-                target_frame[chosen] = start.teach(noisy[chosen], history[chosen])
+                target_frame[chosen] = start.teach(noisy[chosen], taught_from[chosen])
         pre = denoiser.preconditioning(sigma, sigma_cond)
         frame_actions = None if actions is None else actions[:, t - history_length : t]
         raw = denoiser.raw_output(noisy, history, frame_actions, pre).float()

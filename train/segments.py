@@ -195,19 +195,18 @@ class SegmentSampler:
 
 
 def random_crops(
-    frames: Tensor, enlarged: Tensor, size: tuple[int, int], factor: int, seed: tuple[int, int]
-) -> tuple[Tensor, Tensor]:
-    """The same crop of `size` from full-res frames and enlarged low-res frames (B, T, C, H, W), a place a segment.
+    videos: Sequence[Tensor], size: tuple[int, int], factor: int, seed: tuple[int, int]
+) -> list[Tensor]:
+    """The same crop of `size` from each of several videos (B, T, C, H, W) of one size, a place a segment.
 
     Crops begin on a low-res pixel, so that the phase of the enlargement is what the whole frame has there.
     """
     rng = np.random.default_rng([*seed, 1])
-    H, W = frames.shape[-2:]
-    crops, enlarged_crops = [], []
-    for row in range(len(frames)):
+    H, W = videos[0].shape[-2:]
+    crops: list[list[Tensor]] = [[] for _ in videos]
+    for row in range(len(videos[0])):
         top = int(rng.integers(0, (H - size[0]) // factor + 1)) * factor
         left = int(rng.integers(0, (W - size[1]) // factor + 1)) * factor
-        window = (..., slice(top, top + size[0]), slice(left, left + size[1]))
-        crops.append(frames[row][window])
-        enlarged_crops.append(enlarged[row][window])
-    return torch.stack(crops), torch.stack(enlarged_crops)
+        for cropped, video in zip(crops, videos, strict=True):
+            cropped.append(video[row, ..., top : top + size[0], left : left + size[1]])
+    return [torch.stack(cropped) for cropped in crops]
