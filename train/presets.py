@@ -91,6 +91,7 @@ def _freedoom() -> WorldRecipe:
             sigma_loc=-0.3,
             sigma_max=2.5,  # the first level of play is the rows' of start_fraction alone
             start_fraction=0.6,
+            low_res_noise=0.1,  # or it paints the denoiser's wavering as faithfully as edges; see docs/freedoom.md
             distil="quality",
             distil_after=0.6,
         ),

@@ -132,6 +132,21 @@ def test_one_grey_level_on_few_values_passes_and_two_or_many_do_not() -> None:
     assert "grey_levels is 2" in failures(values=1, levels=2)[0]
 
 
+def test_the_start_of_a_rollout_is_held_tightly_and_the_rest_by_a_floor() -> None:
+    def failures(*decibels: float | None) -> list[str]:
+        frames = [{"low_res": {"psnr_db": value}} for value in decibels]
+        return exceeded({"evaluations": {}, "rollouts": [{"spawn": 3, "frames": frames}]}, Gates())
+
+    assert failures(None, *[40.0] * 7, *[26.0] * 8) == []
+    assert failures(*[50.0] * 7, 39.9) == [
+        "rollout from spawn 3, frame 8, low_res: PSNR is 39.9 dB, the gate 40 dB"
+    ]
+    assert failures(*[50.0] * 8, 24.0) == [
+        "rollout from spawn 3, frame 9, low_res: PSNR is 24.0 dB, the gate 25 dB"
+    ]
+    assert len(failures(*[float("nan")] * 9)) == 9
+
+
 def test_psnr_of_one_level_everywhere_is_48_db() -> None:
     dark, light = np.zeros((4, 4, 3), np.uint8), np.ones((4, 4, 3), np.uint8)
     assert picture_row(dark, light) == {"psnr_db": 48.13, "grey_levels": 1, "changed_fraction": 1.0}
