@@ -108,6 +108,13 @@ class WorldRecipe:
     presets: dict[str, dict[str, SamplerConfig | None]]
     default_preset: str
 
+    def __post_init__(self) -> None:
+        if self.denoiser.low_res_noise > 0:
+            raise DiamondError(
+                "denoiser.low_res_noise",
+                expected="noise for an upsampler, which has low-res frames to enlarge",
+            )
+
     def default_sampler(self, network: str) -> SamplerConfig:
         """How `network` is sampled by the default preset. Raises DiamondError if that preset leaves it out."""
         sampler = self.presets[self.default_preset][network]

@@ -6,7 +6,8 @@ step on. What a narrow network learned in hours so begins a wider one. Not in th
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -84,14 +85,10 @@ def _blocks(module: nn.Module) -> ResBlocks:
 
 def _positions(widths: Widths) -> Tensor:
     """Where the channels of a narrow feature map lie in the wide one, (narrow channels,) of int64."""
-    return torch.cat(list(_parts(widths)))
-
-
-def _parts(widths: Widths) -> Iterator[Tensor]:
-    offset = 0
-    for narrow, wide in widths:
-        yield offset + torch.arange(narrow)
-        offset += wide
+    offsets = itertools.accumulate((wide for _, wide in widths), initial=0)
+    return torch.cat(
+        [offset + torch.arange(narrow) for offset, (narrow, _) in zip(offsets, widths, strict=False)]
+    )
 
 
 def _copy_block(old: nn.Module, new: nn.Module, inward: Tensor, outward: Tensor) -> None:

@@ -220,8 +220,9 @@ def batch_loss(
         return denoising_loss(network, low_res, actions, valid, draw, sigmas, history_sigmas, start=start)
     full_res = to_unit(batch.full_res.to(device))
     low_res_frames = [low_res]
-    if cfg.low_res_noise > 0:  # the network sees these, a teacher the others
-        low_res_frames.insert(0, noisy_low_res(low_res, cfg.low_res_noise, generator))
+    if cfg.low_res_noise > 0:
+        noisy = noisy_low_res(low_res, cfg.low_res_noise, generator)
+        low_res_frames = [noisy] if teacher is None else [noisy, low_res]  # a teacher sees the latter
     videos = [full_res, *(_enlarged(network, frames) for frames in low_res_frames)]
     if videos[1].shape != full_res.shape:
         sizes = [tuple(video.shape[-2:]) for video in videos]

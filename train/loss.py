@@ -100,9 +100,8 @@ def denoising_loss(
         if cfg.noise_previous_obs:
             sigma_cond = history_sigmas.sample(B, draw)
             history = add_noise(history, sigma_cond, cfg.sigma_offset_noise, draw)
-        taught_from = history
+        taught_from = None if clean is None else torch.cat((history, clean[:, t]), dim=1)
         if enlarged is not None:
-            taught_from = torch.cat((history, (enlarged if clean is None else clean)[:, t]), dim=1)
             history = torch.cat((history, enlarged[:, t]), dim=1)
 
         sigma = sigmas.sample(B, draw)
@@ -112,7 +111,9 @@ def denoising_loss(
             sigma, noisy, chosen = start.mix_in(sigma, noisy, draw)
             if start.teach is not None and chosen.any():
                 target_frame = target_frame.clone()
-                target_frame[chosen] = start.teach(noisy[chosen], taught_from[chosen])
+                target_frame[chosen] = start.teach(
+                    noisy[chosen], (history if taught_from is None else taught_from)[chosen]
+                )
         pre = denoiser.preconditioning(sigma, sigma_cond)
         frame_actions = None if actions is None else actions[:, t - history_length : t]
         raw = denoiser.raw_output(noisy, history, frame_actions, pre).float()

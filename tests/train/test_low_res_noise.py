@@ -8,10 +8,11 @@ import torch
 from engine.errors import DiamondError
 from engine.schedule import SamplerConfig
 from tests.export.worlds import random_agent
-from train.config import NetworkTraining
+from train.config import NetworkTraining, override
 from train.distil import Teacher
 from train.loop import batch_loss, noisy_low_res
 from train.model import Denoiser
+from train.presets import recipe
 from train.segments import Batch
 
 CFG = NetworkTraining(steps=1, batch_size=4, bf16=False, start_fraction=1.0, crop=(8, 8))
@@ -77,6 +78,12 @@ def test_the_network_sees_noisy_frames_and_its_teacher_clean_ones(monkeypatch: p
     difference = (seen["student"] - clean)[:, enlarged].flatten(1).std(dim=1)
     assert (difference > 0).all()
     assert difference.max() < 0.3
+
+
+def test_a_denoiser_has_nothing_to_enlarge() -> None:
+    with pytest.raises(DiamondError, match=r"denoiser\.low_res_noise"):
+        override(recipe("tiny"), ["denoiser.low_res_noise=0.1"])
+    assert override(recipe("tiny"), ["upsampler.low_res_noise=0.1"])
 
 
 def test_a_deviation_beyond_1_is_an_error() -> None:
