@@ -7,9 +7,9 @@
 
 Held-out episodes are rolled out through the engine with their true actions. At each horizon the imagined frame is
 compared with the recorded one: PSNR in dB, SSIM, and sharpness, the mean gradient relative to the recorded frames';
-beside two baselines that need no network. PSNR alone misleads, a smear scores well: so look at the sheet. Several
-configurations take turns, start by start. On the frontier are those that no other beats in time and in balance, the
-harmonic mean of SSIM and sharpness (`benchmarks/frontier.py`).
+its lines are held to a ruler (`benchmarks/bends.py`). Two baselines need no network. PSNR alone misleads, a smear
+scores well: so look at the sheet. Several configurations take turns, start by start. On the frontier are those that
+no other beats in time and in balance, the harmonic mean of SSIM and sharpness (`benchmarks/frontier.py`).
 """
 
 import json

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 Report = Mapping[str, Any]
-DIGITS = {"psnr": 1, "ssim": 3, "sharpness": 2}
-NAMES = {"psnr": "PSNR", "ssim": "SSIM", "sharpness": "sharpness"}
+DIGITS = {"psnr": 1, "ssim": 3, "sharpness": 2, "bend_px": 2}
+NAMES = {"psnr": "PSNR", "ssim": "SSIM", "sharpness": "sharpness", "bend_px": "lines, px"}
 
 
 def lines(report: Report) -> Iterator[str]:
@@ -26,7 +26,8 @@ def lines(report: Report) -> Iterator[str]:
 
 def horizon_table(report: Report) -> Iterator[str]:
     """One configuration and the baselines: a row a horizon and kind of picture."""
-    yield "| frames ahead | | PSNR dB | SSIM | sharpness | low-res PSNR | low-res SSIM |\n|---|---|---|---|---|---|---|"
+    yield "| frames ahead | | PSNR dB | SSIM | sharpness | lines, px | low-res PSNR | low-res SSIM |"
+    yield "|---|---|---|---|---|---|---|---|"
     (row,) = report["rows"]
     for index, horizon in enumerate(report["horizons"]):
         for name, horizons in [("imagined", row["horizons"]), *_baselines(report)]:
@@ -40,9 +41,9 @@ def frontier_table(report: Report) -> str:
     """Several configurations and the baselines: a row each, figures at every horizon."""
     at = " · ".join(map(str, report["horizons"]))
     found = [
-        f"| configuration | runs | frame_ms p50 | fps | PSNR dB at {at} | SSIM | sharpness "
+        f"| configuration | runs | frame_ms p50 | fps | PSNR dB at {at} | SSIM | sharpness | lines, px "
         f"| balance at {report['judged_at']} | frontier |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in report["rows"]:
         runs = f"{row['precision']}, {steps_in_words(row)}"
@@ -58,15 +59,22 @@ def frontier_table(report: Report) -> str:
 
 def noise_in_words(report: Report) -> str:
     """How large a difference between two rows must be to say anything."""
-    largest = {}
-    for name, digits in DIGITS.items():
-        errors = [row["difference"][name]["error"] for row in report["rows"][1:]]
-        if None in errors:
+    units = {
+        "psnr": " dB in PSNR",
+        "ssim": " in SSIM",
+        "sharpness": " in sharpness",
+        "bend_px": " px in lines",
+    }
+    largest = []
+    for name, unit in units.items():
+        found = [row["difference"][name]["error"] for row in report["rows"][1:] if name in row["difference"]]
+        if None in found:
             return "From a single start nothing can be said about noise."
-        largest[name] = f"{max(errors):.{digits}f}"
+        if found:
+            largest.append(f"{max(found):.{DIGITS[name]}f}{unit}")
     return (
         f"Standard errors of the differences from the first row, at {report['judged_at']} frames: up to "
-        f"{largest['psnr']} dB in PSNR, {largest['ssim']} in SSIM, {largest['sharpness']} in sharpness."
+        f"{', '.join(largest)}."
     )
 
 
@@ -89,7 +97,7 @@ def _baselines(report: Report) -> list[tuple[str, Sequence[Mapping[str, float]]]
 
 
 def _cells(horizons: Sequence[Mapping[str, float]]) -> list[str]:
-    return [" · ".join(_figure(figures, name) for figures in horizons) for name in NAMES]
+    return [" · ".join(filter(None, (_figure(figures, name) for figures in horizons))) for name in NAMES]
 
 
 def _figure(figures: Mapping[str, float], name: str) -> str:

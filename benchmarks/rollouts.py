@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.bends import bends
 from benchmarks.figures import compared, enlarge, psnr, ssim
 from benchmarks.held_out import Start
 from engine.world import World
@@ -47,8 +48,8 @@ class Rollout:
     """What a world made of a start.
 
     Attributes:
-        figures: at every horizon, see `benchmarks.figures.compared`; with an upsampler also "psnr_low_res" and
-            "ssim_low_res", which are the denoiser's alone.
+        figures: at every horizon, see `held_against`; with an upsampler also "psnr_low_res" and "ssim_low_res", which
+            are the denoiser's alone.
         sheet: the frames for a contact sheet.
         timings_ms: of every frame, see `Frame.timings_ms`.
     """
@@ -76,7 +77,7 @@ def roll_out(world: World, start: Start, truth: Truth, horizons: Sequence[int]) 
         if index in on_sheet(horizons):
             sheet.append(frame.rgb)
         if index in horizons:
-            figures[index] = compared(frame.rgb, truth.shown[index])
+            figures[index] = held_against(frame.rgb, truth.shown[index])
             if upsampled:
                 figures[index] |= {
                     "psnr_low_res": psnr(frame.low_res, truth.low_res[index]),
@@ -85,20 +86,30 @@ def roll_out(world: World, start: Start, truth: Truth, horizons: Sequence[int]) 
     return Rollout(figures, sheet, timings_ms)
 
 
+def held_against(picture: Pixels, truth: Pixels) -> dict[str, float]:
+    """`benchmarks.figures.compared`, and the picture's lines: "sagitta", the sum in pixels over "edge_points"."""
+    lines = bends(picture)
+    return {**compared(picture, truth), "sagitta": lines.total, "edge_points": float(lines.points)}
+
+
 def baselines(truth: Truth, horizons: Sequence[int], upsampled: bool) -> dict[str, Figures]:
     """The figures of what needs no network, by its name."""
     found: dict[str, Figures] = {
-        "the last real frame, copied": {h: compared(truth.last_real, truth.shown[h]) for h in horizons}
+        "the last real frame, copied": {h: held_against(truth.last_real, truth.shown[h]) for h in horizons}
     }
     if upsampled:
         found["the true low-res frame, enlarged"] = {
-            h: compared(enlarge(truth.low_res[h], truth.shown[h].shape[:2]), truth.shown[h]) for h in horizons
+            h: held_against(enlarge(truth.low_res[h], truth.shown[h].shape[:2]), truth.shown[h])
+            for h in horizons
         }
     return found
 
 
 def means(found: Sequence[Figures]) -> list[dict[str, Any]]:
-    """Means over rollouts at every horizon: {"horizon": ..., "psnr": ..., "ssim": ..., "sharpness": ...}."""
+    """Means over rollouts at every horizon: {"horizon": ..., "psnr": ..., "ssim": ..., "sharpness": ..., ...}.
+
+    "bend_px" is among them where lines are: in no picture of 30x56 pixels.
+    """
     return [
         {
             "horizon": horizon,
@@ -117,6 +128,8 @@ def difference(found: Sequence[Figures], first: Sequence[Figures], horizon: int)
     result: dict[str, dict[str, Any]] = {}
     theirs = _by_start(first, horizon)
     for name, values in _by_start(found, horizon).items():
+        if name not in theirs:  # lines in the one, none in the other
+            continue
         differences = values - theirs[name]
         error = float(differences.std(ddof=1)) / len(differences) ** 0.5 if len(differences) > 1 else None
         result[name] = {
@@ -130,9 +143,13 @@ def _by_start(found: Sequence[Figures], horizon: int) -> dict[str, npt.NDArray[n
     """The figures at one horizon, an entry a start; from gradients "sharpness", relative to the recorded frames'.
 
     It is relative to their mean over all starts: a start that ends before a bare wall has next to no gradient of its
-    own to divide by, and would outweigh all others.
+    own to divide by, and would outweigh all others. For the same reason "bend_px", see `benchmarks.bends`, is relative
+    to the mean number of points.
     """
     values = {name: np.array([one[horizon][name] for one in found]) for name in found[0][horizon]}
     gradients, truths = values.pop("gradient"), values.pop("gradient_truth")
     values["sharpness"] = gradients / max(float(truths.mean()), LEAST_GRADIENT)
+    sagittas, points = values.pop("sagitta"), values.pop("edge_points")
+    if points.any():
+        values["bend_px"] = sagittas / points.mean()
     return values

@@ -82,14 +82,15 @@ def quality_row(config: str, steps: tuple[int, int], p50: float, frontier: bool)
         },
         **figures(p50),
         "horizons": [
-            {"horizon": 1, "psnr": 21.0, "ssim": 0.9, "sharpness": 0.5, "psnr_low_res": 22.0, "ssim_low_res": 0.8},
-            {"horizon": 16, "psnr": 15.0 + steps[0], "ssim": 0.5, "sharpness": 0.25},
+            {"horizon": 1, "psnr": 21.0, "ssim": 0.9, "sharpness": 0.5, "bend_px": 0.4}
+            | {"psnr_low_res": 22.0, "ssim_low_res": 0.8},
+            {"horizon": 16, "psnr": 15.0 + steps[0], "ssim": 0.5, "sharpness": 0.25, "bend_px": 0.6},
         ],
         "balance": 0.333,
         "frontier": frontier,
         "difference": {
             name: {"mean": 0.0, "error": error}
-            for name, error in (("psnr", 0.42), ("ssim", 0.0123), ("sharpness", 0.05))
+            for name, error in (("psnr", 0.42), ("ssim", 0.0123), ("sharpness", 0.05), ("bend_px", 0.07))
         },
     }  # fmt: skip
 
@@ -217,13 +218,15 @@ def test_a_section_has_every_configuration_the_baselines_and_the_noise() -> None
     section = quality_section([machine(LATENCY, ONE_QUALITY, QUALITY)], "tiny", "media")
     row = (
         "| `precision=fp32+steps=2/1` | fp32, 2 + 1 | 50.0 | 20.0 | 21.0 · 17.0 | 0.900 · 0.500 | 0.50 · 0.25 "
-        "| 0.33 | yes |"
+        "| 0.40 · 0.60 | 0.33 | yes |"
     )
     assert row in section
-    assert "| the last real frame, copied | | | | 10.0 · 10.0 | 0.200 · 0.200 | 1.00 · 1.00 | | |" in section
-    assert "up to 0.4 dB in PSNR, 0.012 in SSIM, 0.05 in sharpness" in section
+    assert (
+        "| the last real frame, copied | | | | 10.0 · 10.0 | 0.200 · 0.200 | 1.00 · 1.00 |  | | |" in section
+    )
+    assert "up to 0.4 dB in PSNR, 0.012 in SSIM, 0.05 in sharpness, 0.07 px in lines." in section
     assert "(media/frontier-abacus-tiny.svg)" in section
-    assert "| 1 | imagined | 21.0 | 0.900 | 0.50 | 22.0 | 0.800 |" in section, (
+    assert "| 1 | imagined | 21.0 | 0.900 | 0.50 | 0.40 | 22.0 | 0.800 |" in section, (
         "of one configuration, by horizon"
     )
     assert "opposite ways from 100% of the starts" in section
