@@ -51,6 +51,7 @@ class NetworkTraining:
     opening_fraction: float = 0.0  # of the rows, in which a view that was bare opens (train/segments.py)
     history_sigma_loc: float = -1.2  # noise on the history frames: log-normal too, same clipping
     history_sigma_scale: float = 1.2
+    history_warp: float = 0.0  # denoiser: how far the history is bent at most, in pixels (train/warp.py)
     bf16: bool = True
     channels_last: bool = True
     seed: int = 0
@@ -80,6 +81,8 @@ class NetworkTraining:
         ):
             if not 0 <= getattr(self, name) <= 1:
                 raise DiamondError(f"{name} is {getattr(self, name)}", expected="a fraction from 0 to 1")
+        if self.history_warp < 0:
+            raise DiamondError(f"history_warp is {self.history_warp}", expected="0 or more pixels")
         if self.focus_fraction + self.opening_fraction > 1:
             raise DiamondError(
                 f"focus_fraction {self.focus_fraction} and opening_fraction {self.opening_fraction}",
@@ -114,6 +117,8 @@ class WorldRecipe:
                 "denoiser.low_res_noise",
                 expected="noise for an upsampler, which has low-res frames to enlarge",
             )
+        if self.upsampler is not None and self.upsampler.history_warp > 0:
+            raise DiamondError("upsampler.history_warp", expected="a denoiser's history to bend")
 
     def default_sampler(self, network: str) -> SamplerConfig:
         """How `network` is sampled by the default preset. Raises DiamondError if that preset leaves it out."""

@@ -29,6 +29,7 @@ from train.parallel import ALONE, Group
 from train.rollout import sample
 from train.rollout_pool import RolloutPool
 from train.segments import Batch, SegmentSampler, focus_on, open_episodes, openings, random_crops, to_unit
+from train.warp import warp
 
 
 @dataclass(frozen=True)
@@ -217,6 +218,10 @@ def batch_loss(
     valid = batch.valid.to(device)
     if batch.full_res is None:
         actions = batch.actions.to(device)
+        if cfg.history_warp > 0:
+            n = network.cfg.inner_model.num_steps_conditioning
+            bent = warp(low_res[:, :n], cfg.history_warp, generator)
+            low_res = torch.cat((bent, low_res[:, n:]), dim=1)
         return denoising_loss(network, low_res, actions, valid, draw, sigmas, history_sigmas, start=start)
     full_res = to_unit(batch.full_res.to(device))
     low_res_frames = [low_res]
