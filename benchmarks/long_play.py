@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.bends import BENT, CHORD, Bends
+from benchmarks.bends import BENT, CHORD, LONG_CHORD, Bends
 from benchmarks.detectors import DETECTORS, IN_A_ROW, Limits, Log, Pixels
 from benchmarks.held_out import held_out
 from benchmarks.limits import control, from_recordings, from_spawns, turned
@@ -133,7 +133,8 @@ def summary(what: str, found: dict[str, dict[str, Any]], bent: dict[str, float |
     ]
     if bent["points"]:
         words.append(
-            f"lines bend by {bent['mean_px']} px in {CHORD:.0f}, {bent['bent']:.0%} of them by more than {BENT}"
+            f"lines bend by {bent['mean_px']} px in {CHORD:.0f}, {bent['bent']:.0%} of them by more than {BENT}, "
+            f"and by {bent['long_mean_px']} px in {LONG_CHORD:.0f}"
         )
     return f"{what}: " + "; ".join(words)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 Report = Mapping[str, Any]
 DIGITS = {"psnr": 1, "ssim": 3, "sharpness": 2, "bend_px": 2}
-NAMES = {"psnr": "PSNR", "ssim": "SSIM", "sharpness": "sharpness", "bend_px": "lines, px"}
+NAMES = {"psnr": "PSNR", "ssim": "SSIM", "sharpness": "sharpness", "bend_px": "lines, px in 64"}
 
 
 def lines(report: Report) -> Iterator[str]:
@@ -26,7 +26,7 @@ def lines(report: Report) -> Iterator[str]:
 
 def horizon_table(report: Report) -> Iterator[str]:
     """One configuration and the baselines: a row a horizon and kind of picture."""
-    yield "| frames ahead | | PSNR dB | SSIM | sharpness | lines, px | low-res PSNR | low-res SSIM |"
+    yield "| frames ahead | | PSNR dB | SSIM | sharpness | lines, px in 64 | low-res PSNR | low-res SSIM |"
     yield "|---|---|---|---|---|---|---|---|"
     (row,) = report["rows"]
     for index, horizon in enumerate(report["horizons"]):
@@ -41,7 +41,7 @@ def frontier_table(report: Report) -> str:
     """Several configurations and the baselines: a row each, figures at every horizon."""
     at = " · ".join(map(str, report["horizons"]))
     found = [
-        f"| configuration | runs | frame_ms p50 | fps | PSNR dB at {at} | SSIM | sharpness | lines, px "
+        f"| configuration | runs | frame_ms p50 | fps | PSNR dB at {at} | SSIM | sharpness | lines, px in 64 "
         f"| balance at {report['judged_at']} | frontier |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]

@@ -87,9 +87,9 @@ def roll_out(world: World, start: Start, truth: Truth, horizons: Sequence[int]) 
 
 
 def held_against(picture: Pixels, truth: Pixels) -> dict[str, float]:
-    """`benchmarks.figures.compared`, and the picture's lines: "sagitta", the sum in pixels over "edge_points"."""
+    """`benchmarks.figures.compared`, and the lines, over the long chord: "sagitta", a sum over "edge_points"."""
     lines = bends(picture)
-    return {**compared(picture, truth), "sagitta": lines.total, "edge_points": float(lines.points)}
+    return {**compared(picture, truth), "sagitta": lines.long_total, "edge_points": float(lines.long_points)}
 
 
 def baselines(truth: Truth, horizons: Sequence[int], upsampled: bool) -> dict[str, Figures]:
