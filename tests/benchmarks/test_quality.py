@@ -131,7 +131,7 @@ def test_lines_count_by_their_points_and_only_where_there_are_some() -> None:
 def test_a_picture_brings_its_own_lines() -> None:
     y, x = np.mgrid[:150, :280]
     straight = np.where(y > 40 + x / 9, 200, 60).astype(np.uint8)[..., None].repeat(3, 2)
-    waved = np.where(y > 40 + x / 9 + 3 * np.sin(x / 14), 200, 60).astype(np.uint8)[..., None].repeat(3, 2)
+    waved = np.where(y > 40 + x / 9 + 3 * np.sin(x / 25), 200, 60).astype(np.uint8)[..., None].repeat(3, 2)
     for picture, least, most in ((straight, 0, 0.2), (waved, 0.7, 3)):
         figures = held_against(picture, straight)
         assert figures["edge_points"] > 100
