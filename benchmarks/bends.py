@@ -22,7 +22,7 @@ BENT = 0.75  # pixels of sagitta over the short chord, from which on a point cou
 UPPER = 0.73  # of the height: below is the weapon, whose outline is round
 SMOOTHING = 1.5  # pixels, standard deviation of the Gaussian over the grey
 NEIGHBOURHOOD = 2.0  # the same over the structure tensor
-REACH = 3 / 32  # how far aside a partner is looked for, of the chord
+REACH = 3.0  # how far aside a partner is looked for, pixels; further off lies the next line, as often as not
 PIXEL = 2  # places a pixel that are looked at
 FAINTEST = 4.0  # grey levels a pixel, the least gradient of an edge
 WEAKEST = 0.5  # of a point's gradient, the least of its partners'
@@ -119,8 +119,7 @@ class _Edges:
         slope, y, x, n = self.slope, self.y, self.x, self.normal
         if not len(y):
             return np.zeros(0)
-        reach = round(REACH * chord * PIXEL)
-        aside = np.arange(-reach - PIXEL, reach + PIXEL + 1) / PIXEL
+        aside = np.arange(-REACH * PIXEL - PIXEL, REACH * PIXEL + PIXEL + 1) / PIXEL
         offsets, kept = [], np.ones(len(y), bool)
         for half in (-chord / 2, chord / 2):
             py, px = y - half * n[1], x + half * n[0]

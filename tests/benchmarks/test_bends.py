@@ -34,7 +34,7 @@ def test_straight_lines_of_any_slope_are_straight(slope, chord):
 
 @pytest.mark.parametrize(
     ("radius", "chord"),
-    [(60, 32), (100, 32), (200, 32), (400, 32), (120, 64), (200, 64), (400, 64), (800, 64)],
+    [(60, 32), (100, 32), (200, 32), (400, 32), (200, 64), (400, 64), (800, 64)],
 )
 def test_an_arc_has_the_sagitta_of_its_radius(radius, chord):
     found = sagittas(disc(radius), chord)
