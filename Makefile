@@ -45,7 +45,7 @@ world: $(TESTABLE)
 	else $(BIN)/diamond-train freedoom --data $(MADE)/data --out $(MADE)/run $(ARGS); fi
 	$(BIN)/diamond-export $(MADE)/run --out $(MADE)/world --spawns 10 --notice docs/freedoom-notice.txt --force
 	$(BIN)/python benchmarks/quality.py $(MADE)/world --data $(MADE)/data --sheet $(MADE)/quality.png
-	$(BIN)/python benchmarks/endurance.py $(MADE)/world --data $(MADE)/data --sheet $(MADE)/endurance.png
+	$(BIN)/python benchmarks/endurance.py $(MADE)/world --data $(MADE)/data --game --sheet $(MADE)/endurance.png
 	$(BIN)/python benchmarks/obedience.py $(MADE)/world --data $(MADE)/data --probe $(MADE)/probe.safetensors
 
 format: $(TESTABLE)

@@ -59,7 +59,7 @@ def _freedoom() -> WorldRecipe:
         name="freedoom",
         title="A court with Freedoom's weapons",
         agent=_agent(
-            InnerModelConfig(4, 256, (2, 2, 2), (64, 64, 96), (False, False, True), patch_size=2),
+            InnerModelConfig(4, 256, (2, 2, 2), (96, 64, 96), (False, False, True), patch_size=2),
             # Patches of 2x2: 0.2 of the time that a U-Net over 150x280 pixels with 16 channels takes.
             InnerModelConfig(1, 128, (1, 1, 1, 1), (16, 32, 64, 64), (False,) * 4, patch_size=2),
         ),
@@ -76,8 +76,9 @@ def _freedoom() -> WorldRecipe:
             start_fraction=0.3,
             focus_fraction=0.3,
             focus_keys=("left click", "a", "d"),  # held in 11, 9 and 11 % of the recorded frames
-            opening_fraction=0.1,  # or a wall that fills the view seldom ends; see docs/freedoom.md
+            opening_fraction=0.2,  # or a wall that fills the view seldom ends; see docs/freedoom.md
             history_sigma_loc=-2.5,
+            history_warp=0.5,  # or lines that it bent stay bent; see docs/freedoom.md
         ),
         upsampler=NetworkTraining(
             steps=6_000,
@@ -91,7 +92,7 @@ def _freedoom() -> WorldRecipe:
             sigma_loc=-0.3,
             sigma_max=2.5,  # the first level of play is the rows' of start_fraction alone
             start_fraction=0.6,
-            low_res_noise=0.1,  # or it paints the denoiser's wavering as faithfully as edges; see docs/freedoom.md
+            low_res_noise=0.14,  # or it paints the denoiser's wavering as faithfully as edges; see docs/freedoom.md
             distil="quality",
             distil_after=0.6,
         ),
