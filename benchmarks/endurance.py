@@ -10,9 +10,8 @@ what counts as frozen, flat, mush and off colour, with limits from the held-out 
 spawns. Recordings of a player who does not look where it goes, under `--blind`, are judged by the same limits: so much
 of the game itself is flat for who walks into walls. With `--game` the game is led back to the frames that the spawns
 are from and plays the very same scripts (`benchmarks/in_the_game.py`; needs ViZDoom, and the recordings of this world).
-`benchmarks/bends.py` says how straight lines are, in imagined and
-in real frames. The sheet has a row a spawn, and in it the frames 0, 16, 64, 125, 250, 500, 750 and 1000. A weapon that
-stays a weapon is for eyes: look at the sheet.
+`benchmarks/bends.py` says how straight lines are, in imagined and in real frames. The sheet has a row a spawn, and in
+it the frames 0, 16, 64, 125, 250, 500, 750 and 1000. A weapon that stays a weapon is for eyes: look at the sheet.
 """
 
 import json

@@ -97,7 +97,8 @@ def _baselines(report: Report) -> list[tuple[str, Sequence[Mapping[str, float]]]
 
 
 def _cells(horizons: Sequence[Mapping[str, float]]) -> list[str]:
-    return [" · ".join(filter(None, (_figure(figures, name) for figures in horizons))) for name in NAMES]
+    rows = [[_figure(figures, name) for figures in horizons] for name in NAMES]
+    return [" · ".join(text or "-" for text in row) if any(row) else "" for row in rows]
 
 
 def _figure(figures: Mapping[str, float], name: str) -> str:

@@ -38,7 +38,7 @@ def test_straight_lines_of_any_slope_are_straight(slope, chord):
 )
 def test_an_arc_has_the_sagitta_of_its_radius(radius, chord):
     found = sagittas(disc(radius), chord)
-    assert len(found) > 150
+    assert len(found) > (200 if chord == CHORD else 150)
     assert np.median(found) == pytest.approx(chord**2 / 8 / radius, rel=0.06)
 
 
@@ -73,7 +73,8 @@ def test_the_lowest_part_where_the_weapon_is_does_not_count():
 def test_a_picture_without_lines_has_no_points(size):
     found = bends(np.full((*size, 3), 90, np.uint8))
     assert found == Bends()
-    assert set(found.to_json().values()) == {0, None}
+    nothing = {"points": 0, "mean_px": None, "bent": None, "long_points": 0, "long_mean_px": None}
+    assert found.to_json() == nothing
     assert bends(np.random.default_rng(0).integers(0, 256, (15, 28, 3), np.uint8)).points == 0
 
 
