@@ -21,16 +21,23 @@ Widths = Sequence[tuple[int, int]]
 
 
 def can_grow(narrow: DenoiserConfig, wide: DenoiserConfig) -> bool:
-    """Whether `wide` is `narrow` with more channels in some levels, all of them in whole groups of a norm."""
+    """Whether `wide` is `narrow` with more channels in some levels.
+
+    Those levels and the ones beside them, which they are concatenated with, must be whole groups of a norm.
+    """
     before, after = narrow.inner_model.channels, wide.inner_model.channels
     if len(before) != len(after):
         return False
     inner = dataclasses.replace(narrow.inner_model, channels=after)
-    return (
-        dataclasses.replace(narrow, inner_model=inner) == wide
-        and all(b <= a for b, a in zip(before, after, strict=True))
-        and all(c % GROUP_SIZE == 0 for c in (*before, *after))
+    levels = list(zip(before, after, strict=True))
+    whole = all(
+        c % GROUP_SIZE == 0
+        for level, (b, a) in enumerate(levels)
+        if b != a
+        for beside in levels[max(0, level - 1) : level + 2]
+        for c in beside
     )
+    return dataclasses.replace(narrow, inner_model=inner) == wide and all(b <= a for b, a in levels) and whole
 
 
 @torch.no_grad()
@@ -42,7 +49,7 @@ def grow(narrow: Denoiser, wide: Denoiser) -> None:
     if not can_grow(narrow.cfg, wide.cfg):
         raise DiamondError(
             f"channels {narrow.cfg.inner_model.channels} don't grow into {wide.cfg.inner_model.channels}",
-            expected=f"the same network with more channels, each a multiple of {GROUP_SIZE}",
+            expected=f"the same network, wider in some levels, there and beside them multiples of {GROUP_SIZE}",
         )
     levels = list(zip(narrow.cfg.inner_model.channels, wide.cfg.inner_model.channels, strict=True))
     old, new = narrow.inner_model, wide.inner_model

@@ -49,6 +49,7 @@ def raw(network: Denoiser) -> torch.Tensor:
         ((64, 64, 96), (96, 64, 96)),  # a level boundary that had no projection gets one
         ((32, 64, 64), (64, 96, 128)),
         ((64, 32, 64), (64, 32, 96)),
+        ((16, 32, 32), (16, 32, 64)),  # what is no whole group of a norm stays, and so does what is beside it
         ((32, 32, 32), (32, 32, 32)),
     ],
 )
@@ -84,7 +85,12 @@ def test_what_does_not_grow() -> None:
         replace(narrow, inner_model=replace(narrow.inner_model, depths=(2, 2, 1))),
     ):
         assert not can_grow(narrow, other)
-    assert not can_grow(sizes((16, 16, 32)), sizes((32, 16, 32)))  # part of a norm's group
+    for before, after in (
+        ((16, 16, 32), (32, 16, 32)),  # part of a norm's group
+        ((32, 16, 16), (64, 16, 16)),  # concatenated with part of one
+        ((16, 16, 32), (16, 16, 64)),
+    ):
+        assert not can_grow(sizes(before), sizes(after))
     with pytest.raises(DiamondError, match="don't grow"):
         grow(Denoiser(narrow, 5), Denoiser(sizes((32, 64, 96)), 5))
 
