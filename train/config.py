@@ -44,7 +44,6 @@ class NetworkTraining:
         0.0  # of the rows, given pure noise at the default preset's first level, as in play
     )
     low_res_noise: float = 0.0  # upsampler: the most noise on the frames that it enlarges, a deviation
-    low_res_warp: float = 0.0  # upsampler: how far those are bent at most, in low-res pixels (train/warp.py)
     distil: str = ""  # upsampler: a preset, whose several steps those rows learn to do in one
     distil_after: float = 0.0  # fraction of the steps before that begins
     focus_fraction: float = 0.0  # of the rows, whose newest action holds one of `focus_keys`
@@ -52,9 +51,9 @@ class NetworkTraining:
     opening_fraction: float = 0.0  # of the rows, in which a view that was bare opens (train/segments.py)
     history_sigma_loc: float = -1.2  # noise on the history frames: log-normal too, same clipping
     history_sigma_scale: float = 1.2
-    history_warp: float = 0.0  # how far the history is bent at most, in low-res pixels (train/warp.py)
-    history_stretch: float = 0.0  # denoiser: how far its columns are stretched at most, a fraction
-    noisy_warp: float = 0.0  # denoiser: the same for the frame under the noise
+    history_warp: float = 0.0  # denoiser: how far the history is bent at most, in pixels (train/warp.py)
+    history_stretch: float = 0.0  # denoiser: and its columns stretched, a fraction
+    noisy_warp: float = 0.0  # denoiser: how far the frame under the noise is bent at most, in pixels
     bf16: bool = True
     channels_last: bool = True
     seed: int = 0
@@ -85,7 +84,7 @@ class NetworkTraining:
         ):
             if not 0 <= getattr(self, name) <= 1:
                 raise DiamondError(f"{name} is {getattr(self, name)}", expected="a fraction from 0 to 1")
-        for name in ("history_warp", "noisy_warp", "low_res_warp"):
+        for name in ("history_warp", "noisy_warp"):
             if getattr(self, name) < 0:
                 raise DiamondError(f"{name} is {getattr(self, name)}", expected="0 or more pixels")
         if self.focus_fraction + self.opening_fraction > 1:
@@ -117,14 +116,14 @@ class WorldRecipe:
     default_preset: str
 
     def __post_init__(self) -> None:
-        for name in ("low_res_noise", "low_res_warp"):
-            if getattr(self.denoiser, name) > 0:
-                raise DiamondError(
-                    f"denoiser.{name}", expected="it for an upsampler, which has low-res frames to enlarge"
-                )
-        for name in ("history_stretch", "noisy_warp"):
+        if self.denoiser.low_res_noise > 0:
+            raise DiamondError(
+                "denoiser.low_res_noise",
+                expected="noise for an upsampler, which has low-res frames to enlarge",
+            )
+        for name in ("history_warp", "history_stretch", "noisy_warp"):
             if self.upsampler is not None and getattr(self.upsampler, name) > 0:
-                raise DiamondError(f"upsampler.{name}", expected="it for a denoiser")
+                raise DiamondError(f"upsampler.{name}", expected="a denoiser's frames to bend")
 
     def default_sampler(self, network: str) -> SamplerConfig:
         """How `network` is sampled by the default preset. Raises DiamondError if that preset leaves it out."""

@@ -216,43 +216,29 @@ def batch_loss(
         start = PlayStart(cfg.start_fraction, sampler.sigma_max, sampler.initial_std, teacher)
     low_res = to_unit(batch.low_res.to(device))
     valid = batch.valid.to(device)
-    n = network.cfg.inner_model.num_steps_conditioning
-
-    def bent_history(frames: Tensor, scale: int = 1) -> Tensor:
-        history = frames[:, :n]
+    if batch.full_res is None:
+        actions = batch.actions.to(device)
+        n = network.cfg.inner_model.num_steps_conditioning
+        history = low_res[:, :n]
         if cfg.history_warp > 0:
-            history = warp(history, cfg.history_warp, generator, scale)
+            history = warp(history, cfg.history_warp, generator)
         if cfg.history_stretch > 0:
             history = stretch(history, cfg.history_stretch, generator)
-        return torch.cat((history, frames[:, n:]), dim=1)
-
-    if batch.full_res is None:
+        low_res = torch.cat((history, low_res[:, n:]), dim=1)
 
         def bend(frames: Tensor, sigma: Tensor) -> Tensor:
             return warp_under_noise(frames, sigma, cfg.noisy_warp, generator)
 
+        bending = bend if cfg.noisy_warp > 0 else None
         return denoising_loss(
-            network,
-            bent_history(low_res),
-            batch.actions.to(device),
-            valid,
-            draw,
-            sigmas,
-            history_sigmas,
-            start=start,
-            bend=bend if cfg.noisy_warp > 0 else None,
+            network, low_res, actions, valid, draw, sigmas, history_sigmas, start=start, bend=bending
         )
-    factor = network.cfg.upsampling_factor or 1
     full_res = to_unit(batch.full_res.to(device))
-    seen = low_res
-    if cfg.low_res_warp > 0:
-        seen = warp(seen, cfg.low_res_warp, generator)
+    low_res_frames = [low_res]
     if cfg.low_res_noise > 0:
-        seen = noisy_low_res(seen, cfg.low_res_noise, generator)
-    videos = [bent_history(full_res, factor), _enlarged(network, seen)]
-    worse = cfg.low_res_noise > 0 or cfg.low_res_warp > 0 or cfg.history_warp > 0
-    if worse and teacher is not None:  # it sees what was recorded
-        videos += [full_res, _enlarged(network, low_res)]
+        noisy = noisy_low_res(low_res, cfg.low_res_noise, generator)
+        low_res_frames = [noisy] if teacher is None else [noisy, low_res]  # a teacher sees the latter
+    videos = [full_res, *(_enlarged(network, frames) for frames in low_res_frames)]
     if videos[1].shape != full_res.shape:
         sizes = [tuple(video.shape[-2:]) for video in videos]
         raise DiamondError(
@@ -260,10 +246,11 @@ def batch_loss(
             expected=f"full-res frames {network.cfg.upsampling_factor} times as large as the low-res ones",
         )
     if cfg.crop is not None:
-        videos = random_crops(videos, cfg.crop, factor, (cfg.seed, index))
-    clean = (videos[2], videos[3]) if len(videos) == 4 else None
+        videos = random_crops(videos, cfg.crop, network.cfg.upsampling_factor or 1, (cfg.seed, index))
+    full_res, enlarged, *clean = videos
+    taught_from = clean[0] if clean else None
     return denoising_loss(
-        network, videos[0], None, valid, draw, sigmas, history_sigmas, videos[1], start, clean
+        network, full_res, None, valid, draw, sigmas, history_sigmas, enlarged, start, taught_from
     )
 
 

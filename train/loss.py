@@ -76,7 +76,7 @@ def denoising_loss(
     history_sigmas: SigmaDistribution,
     enlarged: Tensor | None = None,
     start: PlayStart | None = None,
-    clean: tuple[Tensor, Tensor] | None = None,
+    clean: Tensor | None = None,
     bend: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> Tensor:
     """Mean loss over the predicted frames of a batch of segments.
@@ -86,9 +86,8 @@ def denoising_loss(
         for the upsampler. valid: bool (B, T), False where a segment was padded. sigmas, history_sigmas: noise levels of
         the predicted frame and of its history (published: the same distribution). enlarged: for the upsampler, the
         bicubic enlargement of the low-res frames, same shape as frames. start: rows that begin where play begins.
-        clean: frames and enlarged as a teacher is to see them, before they were bent or noise was added; None if the
-        same. bend: what becomes of a frame (B, C, H, W) before noise of levels (B,) is added; the frame to predict
-        stays.
+        clean: the enlargement of the low-res frames before noise was added, for a teacher; None if there was none.
+        bend: what becomes of a frame (B, C, H, W) before noise of levels (B,) is added; the frame to predict stays.
     """
     cfg = denoiser.cfg
     history_length = cfg.inner_model.num_steps_conditioning
@@ -103,10 +102,7 @@ def denoising_loss(
         if cfg.noise_previous_obs:
             sigma_cond = history_sigmas.sample(B, draw)
             history = add_noise(history, sigma_cond, cfg.sigma_offset_noise, draw)
-        taught_from = None
-        if clean is not None:
-            recorded, sharp = clean
-            taught_from = torch.cat((*recorded[:, t - history_length : t].unbind(dim=1), sharp[:, t]), dim=1)
+        taught_from = None if clean is None else torch.cat((history, clean[:, t]), dim=1)
         if enlarged is not None:
             history = torch.cat((history, enlarged[:, t]), dim=1)
 

@@ -71,14 +71,16 @@ def _freedoom() -> WorldRecipe:
             lr=1.2e-3,
             decay_fraction=0.35,
             max_grad_norm=1.0,
-            sigma_loc=0.8,  # few-step sampling lives at high noise
+            sigma_loc=0.5,  # few-step sampling lives at high noise
             sigma_scale=1.4,
             start_fraction=0.3,
             focus_fraction=0.3,
             focus_keys=("left click", "a", "d"),  # held in 11, 9 and 11 % of the recorded frames
             opening_fraction=0.2,  # or a wall that fills the view seldom ends; see docs/freedoom.md
             history_sigma_loc=-2.5,
-            history_warp=0.5,  # or lines that it bent stay bent; see docs/freedoom.md
+            history_warp=0.4,  # this and the next two: or lines that it bent stay bent; see docs/freedoom.md
+            history_stretch=0.1,
+            noisy_warp=0.4,
         ),
         upsampler=NetworkTraining(
             steps=6_000,

@@ -1,44 +1,39 @@
-"""Bent frames for a network to start from, so that what it paints becomes straight again.
+"""Bent frames for a denoiser to start from, so that what it paints becomes straight again.
 
 A sampled frame bends lines a little, the next one is painted from it, and nothing in the recordings says that bent
-lines become straight: every recorded history is. So what a network sees is bent here, and the frame to predict is not:
-the history, all its frames alike, the frame under the noise, the low-res frame that is enlarged. Not in the published
-training, whose noise on the history moves no line.
+lines become straight: every recorded history is. So what the network sees is bent here, and the frame to predict is
+not: the history, all its frames alike, and the frame under the noise, which in play is a prediction of the step before.
+Not in the published training, whose noise on the history moves no line.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-CELL = 8  # low-res pixels between the places whose displacement is drawn, half of what a bend is wide
-SURE = (
-    0.3  # the noise level below which frames are bent by less: what much noise leaves wrong, little does not
-)
+CELL = 8  # pixels between the places whose displacement is drawn: bends are as wide as two cells or more
+SURE = 0.3  # below this noise level frames are bent by less: the steps before have then seen more of them
 
 
-def warp(frames: Tensor, most: float | Tensor, generator: torch.Generator, scale: int = 1) -> Tensor:
+def warp(frames: Tensor, most: float | Tensor, generator: torch.Generator) -> Tensor:
     """Frames moved about by a smooth field that is drawn a row, the same for all frames of the row.
 
     Args:
         frames: float32 (B, T, C, H, W).
-        most: low-res pixels, for all rows or (B,); a row's field has a root mean square, of either direction, from 0 to
-            this.
+        most: pixels, for all rows or (B,); a row's field has a root mean square, of either direction, from 0 to this.
         generator: on the frames' device.
-        scale: pixels of `frames` in a low-res pixel, 1 for low-res frames.
 
     Returns:
         The same shape, bilinear; beyond the edges the nearest pixel. A field has no mean: it bends and does not shift.
     """
     B, _, _, H, W = frames.shape
     device = frames.device
-    cell = CELL * scale
-    coarse = torch.randn((B, 2, H // cell + 2, W // cell + 2), generator=generator, device=device)
+    coarse = torch.randn((B, 2, H // CELL + 2, W // CELL + 2), generator=generator, device=device)
     field = F.interpolate(coarse, size=(H, W), mode="bicubic", align_corners=True)
     field = field - field.mean(dim=(2, 3), keepdim=True)
     field = field / field.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
     if isinstance(most, Tensor):
         most = most[:, None, None, None]
-    field = field * scale * most * torch.rand((B, 1, 1, 1), generator=generator, device=device)
+    field = field * most * torch.rand((B, 1, 1, 1), generator=generator, device=device)
 
     right = torch.arange(W, device=device) + field[:, 0]  # (B, H, W), pixels
     down = torch.arange(H, device=device)[:, None] + field[:, 1]
@@ -46,7 +41,7 @@ def warp(frames: Tensor, most: float | Tensor, generator: torch.Generator, scale
 
 
 def stretch(frames: Tensor, most: float, generator: torch.Generator) -> Tensor:
-    """Low-res frames whose columns are stretched up and down, neighbours alike, all frames of a row in the same way.
+    """Frames whose columns are stretched up and down, neighbours alike, all frames of a row in the same way.
 
     That is what a wall looks like whose distance is wrong by so much here and by as much less there: its top and its
     foot are curves, and the nearer it is the more they bend.

@@ -7,11 +7,9 @@ import pytest
 import torch
 
 from engine.errors import DiamondError
-from engine.schedule import SamplerConfig
 from tests.export.worlds import random_agent
 from train import loop
 from train.config import NetworkTraining, override
-from train.distil import Teacher
 from train.loop import batch_loss
 from train.loss import SigmaDistribution, denoising_loss
 from train.presets import recipe
@@ -111,17 +109,6 @@ def test_the_history_is_bent_and_the_target_is_as_recorded(monkeypatch: pytest.M
         assert (frames[:, :n] - plain[:, :n]).abs().mean() > 0.02
 
 
-def test_a_full_res_frame_is_bent_as_its_low_res_one() -> None:
-    """The same draws, five times the pixels: five times as far, and as wide as that."""
-    small = displacements(0.8)
-    big = [torch.arange(5 * W).expand(5 * H, 5 * W), torch.arange(5 * H)[:, None].expand(5 * H, 5 * W)]
-    ramps = torch.stack(big).float()
-    moved = warp(ramps.expand(100, 1, 2, 5 * H, 5 * W), 0.8, generator(), scale=5)[:, 0] - ramps
-    means = torch.nn.functional.avg_pool2d(moved, 5)[:, :, 4:-4, 4:-4] / 5
-    assert torch.corrcoef(torch.stack((means.flatten(), small.flatten())))[0, 1] > 0.98
-    assert 0.9 < means.std() / small.std() < 1.1
-
-
 def test_below_little_noise_frames_are_bent_by_less() -> None:
     frames = torch.rand(4, 3, H, W, generator=generator()) * 2 - 1
     sigma = torch.tensor([20.0, SURE, SURE / 3, 0.0])
@@ -186,56 +173,11 @@ def test_only_a_recipe_that_says_so_bends_what_is_under_the_noise(monkeypatch: p
     assert (bends[1](frame, torch.ones(4)) - frame).abs().mean() > 0.02
 
 
-@pytest.mark.parametrize("bent", ["history_warp", "low_res_warp"])
-def test_an_upsampler_sees_bent_frames_and_its_teacher_straight_ones(
-    monkeypatch: pytest.MonkeyPatch, bent: str
-) -> None:
-    network, teaching = (random_agent(upsampling_factor=2).upsampler for _ in range(2))
-    assert network is not None
-    assert teaching is not None
-    start = SamplerConfig(steps=1, initial_std=5.0)
-    cfg = replace(CFG, start_fraction=1.0, crop=(24, 40))
-    low, full = (
-        torch.randint(0, 256, (4, 2, 3, *size), generator=generator(), dtype=torch.uint8)
-        for size in ((16, 24), (32, 48))
-    )
-    batch = Batch(low, torch.zeros(4, 2, 3), torch.ones(4, 2, dtype=torch.bool), full)
-    seen: dict[str, torch.Tensor] = {}
-
-    class Spy(Teacher):
-        def __call__(self, noise: torch.Tensor, history: torch.Tensor) -> torch.Tensor:
-            seen["teacher"] = history.clone()
-            return super().__call__(noise, history)
-
-    def raw_output(x: torch.Tensor, history: torch.Tensor, *rest: Any) -> torch.Tensor:
-        seen["student"] = history.clone()
-        return original(x, history, *rest)
-
-    original = network.raw_output
-    monkeypatch.setattr(network, "raw_output", raw_output)
-    batch_loss(network, batch, cfg, 0, "cpu", start, Spy(teaching, start))
-    straight = seen["student"]
-    assert torch.equal(seen["teacher"], straight)
-    batch_loss(network, batch, replace(cfg, **{bent: 0.8}), 0, "cpu", start, Spy(teaching, start))
-    assert torch.equal(seen["teacher"], straight)
-    parts = {"history_warp": slice(0, 3), "low_res_warp": slice(3, 6)}
-    for name, part in parts.items():
-        moved = (seen["student"] - straight)[:, part].abs().mean()
-        assert (moved > 0.02) == (name == bent)
-        assert moved == 0 or name == bent
-
-
-def test_a_recipe_bends_what_a_network_has() -> None:
-    tiny = recipe("tiny")
-    for setting in (
-        "denoiser.history_warp",
-        "upsampler.history_warp",
-        "denoiser.noisy_warp",
-        "upsampler.low_res_warp",
-    ):
-        assert override(tiny, [f"{setting}=0.8"]) != tiny
-        with pytest.raises(DiamondError, match=r"warp is -1"):
-            override(tiny, [f"{setting}=-1.0"])
-    for setting in ("upsampler.noisy_warp", "denoiser.low_res_warp", "upsampler.history_stretch"):
-        with pytest.raises(DiamondError, match=setting.replace(".", r"\.")):
-            override(tiny, [f"{setting}=0.8"])
+@pytest.mark.parametrize("setting", ["history_warp", "history_stretch", "noisy_warp"])
+def test_a_recipe_bends_what_its_denoiser_sees_alone(setting: str) -> None:
+    bent = override(recipe("tiny"), [f"denoiser.{setting}=0.8"])
+    assert getattr(bent.denoiser, setting) == 0.8
+    with pytest.raises(DiamondError, match=rf"upsampler\.{setting}"):
+        override(recipe("tiny"), [f"upsampler.{setting}=0.8"])
+    with pytest.raises(DiamondError, match=f"{setting} is -1"):
+        replace(CFG, **{setting: -1.0})
