@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 CELL = 8  # pixels between the places whose displacement is drawn: bends are as wide as two cells or more
-SURE = 0.3  # below this noise level frames are bent by less: the steps before have then seen more of them
+SURE = 0.3  # below this noise level frames are bent by less, in proportion: the loss weighs errors there the more
 
 
 def warp(frames: Tensor, most: float | Tensor, generator: torch.Generator) -> Tensor:
