@@ -53,6 +53,15 @@ def test_every_frame_is_near_the_one_that_fp32_paints_from_the_same_state(spawn:
 
 
 @has_int8
+def test_a_rollout_parts_from_fp32_slowly() -> None:
+    """From a start that amplifies little: from others, 0 and 9, rollouts part sooner, from 0 in bf16 as well."""
+    error = (frames("int8", 5).astype(float) - frames("fp32", 5)) ** 2
+    found = [10 * np.log10(255**2 / error[:count].mean()) for count in (1, 8, FRAMES)]
+    for psnr, least in zip(found, (40, 32, 25), strict=True):
+        assert psnr >= least, f"{found} dB"
+
+
+@has_int8
 def test_its_frames_are_the_same_again_and_on_two_threads() -> None:
     once = frames("int8")
     np.testing.assert_array_equal(frames("int8"), once)
